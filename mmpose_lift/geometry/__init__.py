@@ -1,0 +1,34 @@
+"""Pure functions on cameras, rotations, skeletons and similarity alignment."""
+
+from .cameras import (
+    Camera,
+    camera_to_world,
+    denormalize_screen,
+    h36m_camera,
+    h36m_cameras,
+    normalize_screen,
+    project_points,
+    world_to_camera,
+)
+from .procrustes import aligned_distances, similarity_align
+from .rotations import (
+    axis_angle_to_matrix,
+    euler_to_matrix,
+    matrix_to_quaternion,
+    quaternion_to_matrix,
+    slerp,
+)
+from .skeletons import (
+    Skeleton,
+    convert_keypoints,
+    get_skeleton,
+    joint_map,
+    partial_joint_map,
+    skeleton_names,
+)
+
+__all__ = ['Camera', 'Skeleton', 'aligned_distances', 'axis_angle_to_matrix', 'camera_to_world',
+           'convert_keypoints', 'denormalize_screen', 'euler_to_matrix', 'get_skeleton',
+           'h36m_camera', 'h36m_cameras', 'joint_map', 'matrix_to_quaternion', 'normalize_screen',
+           'partial_joint_map', 'project_points', 'quaternion_to_matrix', 'similarity_align',
+           'skeleton_names', 'slerp', 'world_to_camera']
