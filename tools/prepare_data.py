@@ -1,0 +1,205 @@
+"""Turn motion data of any known layout into a pose store, project it, check it or describe it."""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+EXAMPLES = """examples:
+  %(prog)s videopose3d-h36m data_3d_h36m.npz --keypoints-2d data_2d_h36m_cpn_ft_h36m_dbb.npz \\
+      --out data/h36m
+  %(prog)s mmpose-h36m h36m_train.npz h36m_test.npz --cameras cameras.pkl --out data/h36m_mmpose
+  %(prog)s mocap-npz train.npz train_short.npz --out data/cmu_train
+  %(prog)s bvh 16_22.bvh 35_01.bvh --out data/cmu_bvh
+  %(prog)s asf-amc 16.asf 16_22.amc --out data/cmu_amc
+  %(prog)s synthetic --clips 60 --frames 500 --out data/synthetic
+  %(prog)s project data/cmu_train --cameras-per-clip 4 --noise detected --out data/cmu_train_2d
+  %(prog)s info data/h36m
+  %(prog)s verify data/h36m
+"""
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
+
+    def add(name, run, text, writes=True):
+        sub = formats.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        if writes:
+            sub.add_argument('--out', required=True, type=Path, metavar='STORE',
+                             help='folder to create')
+            sub.add_argument('--overwrite', action='store_true', help='replace an existing store')
+        return sub
+
+    sub = add('videopose3d-h36m', _videopose3d, "Human3.6M in VideoPose3D's .npz files")
+    sub.add_argument('keypoints_3d', type=Path, help='data_3d_h36m.npz')
+    sub.add_argument('--keypoints-2d', nargs='*', default=[], metavar='[NAME=]FILE',
+                     help='data_2d_h36m_<name>.npz files; "gt" is always made')
+    sub.add_argument('--subjects', nargs='+', help='default: all')
+
+    sub = add('mmpose-h36m', _mmpose, "Human3.6M in MMPose's layout")
+    sub.add_argument('annotations', nargs='+', type=Path, help='h36m_train.npz, h36m_test.npz')
+    sub.add_argument('--cameras', required=True, type=Path, help='cameras.pkl')
+    sub.add_argument('--detections', nargs='*', default=[], metavar='NAME=FILE',
+                     help='.npy detections; repeat a name once per annotation file, in their order')
+    sub.add_argument('--fps', type=float, help='default: told by the image numbers')
+
+    sub = add('mocap-npz', _mocap_npz, 'compact CMU motion sets (17 joints, world space)')
+    sub.add_argument('files', nargs='+', type=Path)
+
+    sub = add('bvh', _bvh, 'raw CMU motion, BVH (MotionBuilder-style or Daz-friendly)')
+    sub.add_argument('files', nargs='+', type=Path, help='<subject>_<trial>.bvh')
+    _add_rates(sub, None, 'recording rate, where the header is wrong')
+    sub.add_argument('--keep-first-frame', action='store_true',
+                     help='keep the T-pose that both CMU releases begin with')
+
+    sub = add('asf-amc', _asf_amc, 'raw CMU motion, ASF/AMC')
+    sub.add_argument('asf', type=Path, help='skeleton of one subject')
+    sub.add_argument('amc', nargs='+', type=Path, help='motions of that subject')
+    _add_rates(sub, 120, 'recording rate (default: %(default)s)')
+
+    sub = add('synthetic', _synthetic, 'procedural motion (synthetic, not recorded from people)')
+    sub.add_argument('--clips', type=int, default=60, help='default: %(default)s')
+    sub.add_argument('--frames', type=int, default=500, help='per clip, default: %(default)s')
+    sub.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+
+    sub = add('project', _project, 'see a world-space store through Human3.6M cameras')
+    sub.add_argument('store', type=Path, help='world-space store')
+    sub.add_argument('--cameras', nargs='+', metavar='SUBJECT.ID',
+                     help='for example S1.54138969; default: all 28')
+    sub.add_argument('--cameras-per-clip', type=int, metavar='N',
+                     help='draw N of them for each clip; default: all')
+    sub.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    sub.add_argument('--noise', metavar='NAME',
+                     help='add a 2D source of this name, made by the detector-noise model')
+    sub.add_argument('--noise-param', nargs='+', default=[], metavar='KEY=VALUE',
+                     help='parameters of the noise model (see docs/data.md)')
+
+    sub = add('verify', _verify, 'check every array of a store against its checksum', writes=False)
+    sub.add_argument('store', type=Path)
+    sub = add('info', _info, 'describe a store', writes=False)
+    sub.add_argument('store', type=Path)
+    return parser.parse_args(argv)
+
+
+def _add_rates(sub, source_fps, text) -> None:
+    sub.add_argument('--fps', type=float, default=50, help='resample to it, default: %(default)s')
+    sub.add_argument('--source-fps', type=float, default=source_fps, help=text)
+
+
+def _pairs(items, what) -> list:
+    for item in items:
+        if '=' not in item:
+            raise ValueError(f'{what}: expected NAME=VALUE, found {item!r}')
+    return [item.split('=', 1) for item in items]
+
+
+def _videopose3d(args):
+    from mmpose_lift.io.readers.videopose3d_h36m import name_of_source, read_videopose3d_h36m
+    named = {}
+    for item in args.keypoints_2d:
+        name, file = item.split('=', 1) if '=' in item else (name_of_source(item), item)
+        if name in named:
+            raise ValueError(f'--keypoints-2d: two files for source {name!r}')
+        named[name] = file
+    return read_videopose3d_h36m(args.keypoints_3d, named, args.subjects)
+
+
+def _mmpose(args):
+    from mmpose_lift.io.readers import read_mmpose_h36m
+    detections = {}
+    for name, file in _pairs(args.detections, '--detections'):
+        detections.setdefault(name, []).append(file)
+    return read_mmpose_h36m(args.annotations, args.cameras, detections, args.fps)
+
+
+def _mocap_npz(args):
+    from mmpose_lift.io.readers import read_mocap_npz
+    return read_mocap_npz(args.files)
+
+
+def _bvh(args):
+    from mmpose_lift.io.readers import read_bvh
+    return read_bvh(args.files, args.fps, args.source_fps, args.keep_first_frame)
+
+
+def _asf_amc(args):
+    from mmpose_lift.io.readers import read_asf_amc
+    return read_asf_amc(args.asf, args.amc, args.fps, args.source_fps)
+
+
+def _synthetic(args):
+    from mmpose_lift.datasets.synthetic_motion import synthetic_clips
+    from mmpose_lift.io.readers import Clip, Recording
+    clips = (Clip(*clip) for clip in synthetic_clips(args.clips, args.frames, args.seed))
+    return Recording(clips, args.clips, frame='world',
+                     source=f'synthetic motion of mmpose_lift, seed {args.seed}: made by a '
+                            'procedure, not recorded from people')
+
+
+def _project(args):
+    from mmpose_lift.geometry import h36m_camera
+    from mmpose_lift.io import PoseStore, project_store
+    cameras = args.cameras and [h36m_camera(*name.partition('.')[::2]) for name in args.cameras]
+    params = {key: float(value) for key, value in _pairs(args.noise_param, '--noise-param')}
+    return project_store(PoseStore.open(args.store), cameras, args.cameras_per_clip, args.seed,
+                         args.noise, params)
+
+
+def _verify(args):
+    from mmpose_lift.io import PoseStore
+    PoseStore.open(args.store).verify()
+    Console().print(f'{args.store}: every array matches its checksum')
+
+
+def _info(args):
+    from mmpose_lift.io import PoseStore
+    store, console = PoseStore.open(args.store), Console()
+    fps = ', '.join(f'{rate:g}' for rate in sorted({s.fps for s in store.sequences}))
+    console.print(f'{args.store}: {len(store.sequences)} clips, {store.num_frames:,} frames, '
+                  f'{fps} Hz', highlight=False)
+    console.print(f'  {store.source}', highlight=False)
+    console.print(f'  {store.frame} space, skeleton {store.skeleton}, '
+                  f'3D: {"no" if store.keypoints_3d is None else "yes"}, '
+                  f'2D: {", ".join(store.sources_2d) or "none"}, {len(store.cameras)} cameras, '
+                  f'{int(store.valid.sum()):,} valid frames', highlight=False)
+    clips, frames = Counter(), Counter()
+    for sequence in store.sequences:
+        clips[sequence.subject] += 1
+        frames[sequence.subject] += sequence.num_frames
+    table = Table('subject', 'clips', 'frames', 'actions')
+    for subject in store.subjects:
+        actions = {s.action for s in store.sequences if s.subject == subject} - {''}
+        table.add_row(subject, str(clips[subject]), f'{frames[subject]:,}',
+                      ', '.join(sorted(actions)))
+    console.print(table)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    try:
+        recording = args.run(args)
+        if recording is None:
+            return 0
+        with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+                      TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+            task = bar.add_task(args.format, total=recording.total)
+            store = recording.write(
+                args.out, args.overwrite,
+                lambda clip: bar.update(task, advance=1, description=clip.sequence.name))
+        print(f'{args.out}: {len(store.sequences)} clips, {store.num_frames:,} frames, '
+              f'2D: {", ".join(store.sources_2d) or "none"}')
+        return 0
+    except (ValueError, TypeError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
