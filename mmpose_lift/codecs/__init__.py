@@ -1,0 +1,3 @@
+from .pose_sequence_label import PoseSequenceLabel
+
+__all__ = ['PoseSequenceLabel']

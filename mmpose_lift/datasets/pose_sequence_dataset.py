@@ -1,0 +1,366 @@
+"""Windows of 2D/3D pose sequences, read from memory-mapped stores a batch at a time."""
+
+import os.path as osp
+from typing import List, NamedTuple, Optional, Sequence, Union
+
+import mmpose
+import numpy as np
+from mmengine.dataset import Compose
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import DATASETS
+from torch.utils.data import Dataset
+
+from ..geometry.cameras import Camera, h36m_cameras, project_points, world_to_camera
+from ..geometry.placement import place_clip
+from ..geometry.skeletons import get_skeleton
+from ..io.pose_store import PoseStore
+from .synthetic_motion import synthetic_store
+from .windows import (
+    EVALUATION_MODES,
+    evaluation_windows,
+    frame_windows,
+    target_frame,
+    training_windows,
+    window_frames,
+)
+
+WINDOW_MODES = ('train', 'frames') + EVALUATION_MODES
+FLIPS = (None, 'copies', 'random')
+
+
+class Clip(NamedTuple):
+    """A run of rows of one store, seen by one camera."""
+    store: int
+    first: int
+    num_frames: int
+    camera: int  # row of the camera table, -1 where the store holds camera-space poses
+    offset: tuple  # world x, y taken off before projection, metres
+    width: int
+    height: int
+    subject: str
+    action: str
+    name: str
+
+
+@DATASETS.register_module()
+class PoseSequenceDataset(Dataset):
+    """Windows of T frames over the clips of one or more pose stores.
+
+    Batches are read in one go (``__getitems__``): the arrays of a whole batch are gathered from the
+    memory-mapped store with one index, go through the pipeline with a leading batch axis, and reach
+    the main process as a handful of tensors; moving many small ones between processes is what
+    costs. Every transform of the pipeline must therefore accept leading axes, as
+    :class:`~mmpose_lift.codecs.PoseSequenceLabel`, the transforms of this package and MMPose's
+    ``GenerateTarget`` and ``PackPoseInputs`` do; ``batched=False`` reads window by window instead.
+
+    A store in world space is seen through cameras when a window is read: each clip is moved into
+    the Human3.6M capture volume (and cut where it does not fit, :func:`place_clip`) and projected,
+    with distortion, by ``cameras_per_clip`` of Human3.6M's 28 cameras, drawn with ``camera_seed``.
+
+    Args:
+        stores: Store folder(s), relative to ``data_root``; or a dict of arguments of
+            :func:`~mmpose_lift.datasets.synthetic_motion.synthetic_store`, or a list of both.
+        keypoints_2d: 2D source of camera-space stores, for example 'gt' or 'cpn_ft_h36m_dbb'.
+        seq_len: T, frames of a window.
+        seq_step: Frames between two frames of a window. A clip is then read as ``seq_step``
+            interleaved clips, so that every frame is covered in every mode.
+        windows: 'train' (centred padding, :func:`training_windows`), 'paper' or 'unique'
+            (:func:`evaluation_windows`), or 'frames' (one window and one target per frame).
+        interval: Frames between training windows, 1 to T. Defaults to T.
+        flip: None, 'copies' (a second, mirrored entry per window) or 'random' (half of the reads).
+        causal: The target of a window with one target is its last frame instead of the middle one.
+        subjects: Subjects to use. Defaults to all.
+        actions: Actions to use. Defaults to all.
+        cameras_per_clip: Cameras through which each world-space clip is seen.
+        camera_seed: Seed of their choice.
+        pipeline: Transforms. A window enters it as described in :meth:`read`.
+        batched: Read batches in one go.
+        data_root: Folder that relative stores start from.
+        metainfo: Overrides of the data set's meta information.
+        test_mode: Kept for MMPose's configs; changes nothing here.
+        lazy_init: Do not open the stores (for meta information only).
+
+    Raises:
+        ValueError: Unknown option, other skeleton than H36M-17, or no clip left after filtering.
+        FileNotFoundError: A store is absent.
+    """
+
+    # an absolute path: MMPose warns about relative ones that are not below the working folder
+    METAINFO: dict = dict(
+        from_file=osp.join(mmpose.__path__[0], '.mim/configs/_base_/datasets/h36m.py'))
+
+    def __init__(self,
+                 stores: Union[str, dict, Sequence[Union[str, dict]]],
+                 keypoints_2d: str = 'gt',
+                 seq_len: int = 243,
+                 seq_step: int = 1,
+                 windows: str = 'train',
+                 interval: Optional[int] = None,
+                 flip: Optional[str] = None,
+                 causal: bool = False,
+                 subjects: Optional[Sequence[str]] = None,
+                 actions: Optional[Sequence[str]] = None,
+                 cameras_per_clip: int = 4,
+                 camera_seed: int = 0,
+                 pipeline: Sequence = (),
+                 batched: bool = True,
+                 data_root: str = '',
+                 metainfo: Optional[dict] = None,
+                 test_mode: bool = False,
+                 lazy_init: bool = False):
+        if windows not in WINDOW_MODES:
+            raise ValueError(f'windows: expected one of {WINDOW_MODES}, found {windows!r}')
+        if flip not in FLIPS:
+            raise ValueError(f'flip: expected one of {FLIPS}, found {flip!r}')
+        if seq_step < 1:
+            raise ValueError(f'seq_step: expected at least 1, found {seq_step}')
+        self._metainfo = parse_pose_metainfo({**self.METAINFO, **(metainfo or {})})
+        self.store_names = [stores] if isinstance(stores, (str, dict)) else list(stores)
+        self.data_root = data_root
+        self.keypoints_2d = keypoints_2d
+        self.seq_len = seq_len
+        self.seq_step = seq_step
+        self.windows = windows
+        self.interval = interval
+        self.flip = flip
+        self.causal = causal
+        self.subjects = None if subjects is None else set(map(str, subjects))
+        self.actions = None if actions is None else set(actions)
+        self.cameras_per_clip = cameras_per_clip
+        self.camera_seed = camera_seed
+        self.pipeline = Compose(pipeline)
+        self.batched = batched
+        self.test_mode = test_mode
+        self.skeleton = get_skeleton('h36m')
+        self._flip_indices = np.array(self.skeleton.flip_indices)
+        self._ready = False
+        if not lazy_init:
+            self.full_init()
+
+    # ---------------------------------------------------------------- index
+
+    def full_init(self) -> None:
+        """Open the stores and lay out the windows; called once."""
+        if self._ready:
+            return
+        self.stores = [self._open(name) for name in self.store_names]
+        self._cameras = _CameraTable(h36m_cameras())
+        self.clips: List[Clip] = []
+        for i in range(len(self.stores)):
+            self.clips += self._clips_of(i)
+        if not self.clips:
+            raise ValueError(
+                f'no clip in {self.store_names} is left after filtering by subjects='
+                f'{sorted(self.subjects) if self.subjects else None} and actions='
+                f'{sorted(self.actions) if self.actions else None}; the stores hold subjects '
+                f'{sorted({s.subject for store in self.stores for s in store.sequences})} and '
+                f'actions {sorted({s.action for store in self.stores for s in store.sequences})}')
+        self._clip_first = np.array([c.first for c in self.clips])
+        self._clip_store = np.array([c.store for c in self.clips])
+        self._clip_camera = np.array([c.camera for c in self.clips])
+        self._clip_offset = np.array([c.offset for c in self.clips], dtype=np.float32)
+        self._clip_size = np.array([(c.width, c.height) for c in self.clips])
+        self._clip_frames = np.array([c.num_frames for c in self.clips])
+        self._lay_out_windows()
+        self._ready = True
+
+    def _open(self, name: Union[str, dict]):
+        if isinstance(name, dict):
+            store = synthetic_store(**name)
+        else:
+            store = PoseStore.open(osp.join(self.data_root, name))
+        if store.skeleton != self.skeleton.name:
+            raise ValueError(f'{name}: expected skeleton {self.skeleton.name!r}, found '
+                             f'{store.skeleton!r}; convert it with tools/prepare_data.py')
+        if store.keypoints_3d is None:
+            raise ValueError(f'{name}: the store has no 3D poses to learn from or compare with')
+        return store
+
+    def _clips_of(self, index: int) -> List[Clip]:
+        store = self.stores[index]
+        world = store.frame == 'world'
+        if not world:
+            store.keypoints_2d(self.keypoints_2d)  # an unknown source is refused here, once
+        clips = []
+        for number, seq in enumerate(store.sequences):
+            if self.subjects is not None and str(seq.subject) not in self.subjects:
+                continue
+            if self.actions is not None and seq.action not in self.actions:
+                continue
+            common = dict(store=index, subject=str(seq.subject), action=seq.action)
+            if not world:
+                clips.append(
+                    Clip(first=seq.first, num_frames=seq.num_frames, camera=-1, offset=(0., 0.),
+                         width=seq.width, height=seq.height, name=seq.name, **common))
+                continue
+            clips += self._world_clips(store, number, seq, common)
+        return clips
+
+    def _world_clips(self, store, number: int, seq, common: dict) -> List[Clip]:
+        total = len(self._cameras.names)
+        if not 1 <= self.cameras_per_clip <= total:
+            raise ValueError(f'cameras_per_clip: expected 1 to {total}, found '
+                             f'{self.cameras_per_clip}')
+        rng = np.random.default_rng((self.camera_seed, number))
+        chosen = rng.permutation(total)[:self.cameras_per_clip]
+        root = np.asarray(store.keypoints_3d[seq.first:seq.last, self.skeleton.root_index, :2])
+        return [
+            Clip(first=seq.first + first, num_frames=last - first, camera=int(camera),
+                 offset=tuple(offset), width=int(self._cameras.size[camera, 0]),
+                 height=int(self._cameras.size[camera, 1]),
+                 name=f'{seq.name}{first}/{self._cameras.names[camera]}', **common)
+            for first, last, offset in place_clip(root) for camera in chosen
+        ]
+
+    def _lay_out_windows(self) -> None:
+        T, step = self.seq_len, self.seq_step
+        clip, phase, start, counted = [], [], [], []
+        for i, frames in enumerate(self._clip_frames):
+            for p in range(min(step, frames)):
+                sub = -(-(frames - p) // step)  # frames p, p + step, ... of the clip
+                spans = np.array([0, T])
+                if self.windows == 'train':
+                    starts = training_windows(sub, T, self.interval)
+                elif self.windows == 'frames':
+                    starts = frame_windows(sub, T, self.causal)
+                    spans = np.array([0, 1])
+                else:
+                    starts, spans = evaluation_windows(sub, T, self.windows)
+                start.append(starts.astype(np.int32))
+                counted.append(np.broadcast_to(spans, (len(starts), 2)).astype(np.int32))
+                clip.append(np.full(len(starts), i, np.int32))
+                phase.append(np.full(len(starts), p, np.int32))
+        self._clip = np.concatenate(clip)
+        self._phase = np.concatenate(phase)
+        self._start = np.concatenate(start)
+        self._counted = np.concatenate(counted)
+
+    @property
+    def metainfo(self) -> dict:
+        """Meta information of the H36M skeleton in MMPose's form."""
+        return dict(self._metainfo)
+
+    def __len__(self) -> int:
+        return len(self._clip) * (2 if self.flip == 'copies' else 1)
+
+    # ---------------------------------------------------------------- reading
+
+    def read(self, indices: np.ndarray) -> dict:
+        """The windows with the given numbers, before the pipeline.
+
+        Args:
+            indices: (B,) window numbers, or () for one window without batch axis.
+
+        Returns:
+            dict with ``keypoints`` (B, T, K, 2) pixels, ``keypoints_visible`` (B, T, K) scores,
+            ``lifting_target`` (B, T' or T, K, 3) camera-space metres, ``lifting_target_visible``
+            (B, T', K), ``camera_param`` with w and h (B,), ``sequence`` (B,) clip numbers,
+            ``frame_index`` (B, T) frame numbers in the clip, ``start`` (B,), ``counted`` (B, 2),
+            ``action`` and ``subject`` (lists of B), ``flip`` (B,), ``flip_indices``.
+        """
+        one = np.ndim(indices) == 0
+        indices = np.atleast_1d(np.asarray(indices))
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f'window {indices.max()} of {len(self)}')
+        window, flipped = indices % len(self._clip), indices >= len(self._clip)
+        if self.flip == 'random':
+            flipped = np.random.random(len(indices)) < 0.5
+        clip = self._clip[window]
+        phase, start = self._phase[window], self._start[window]
+        sub_frames = -(-(self._clip_frames[clip] - phase) // self.seq_step)
+        frames = window_frames(start, self.seq_len, sub_frames) * self.seq_step + phase[:, None]
+        keypoints, score, target, valid = self._gather(clip, frames)
+        size = self._clip_size[clip].astype(np.float32)
+        self._mirror(keypoints, score, target, size[:, 0], flipped)
+        if self.windows == 'frames':
+            middle = target_frame(self.seq_len, self.causal)
+            target, valid = target[:, middle:middle + 1], valid[:, middle:middle + 1]
+        item = dict(
+            keypoints=keypoints,
+            keypoints_visible=score,
+            lifting_target=target,
+            lifting_target_visible=np.repeat(valid[..., None], target.shape[-2], axis=-1),
+            camera_param=dict(w=size[:, 0], h=size[:, 1]),
+            sequence=clip.astype(np.int64) * self.seq_step + phase,
+            frame_index=frames,
+            start=start.astype(np.int64),
+            counted=self._counted[window],
+            flip=flipped,
+            action=[self.clips[c].action for c in clip],
+            subject=[self.clips[c].subject for c in clip])
+        if one:
+            item = {
+                k: {n: x[0] for n, x in v.items()} if isinstance(v, dict) else v[0]
+                for k, v in item.items()
+            }
+        item.update(flip_indices=list(self.skeleton.flip_indices), id=int(indices[0]),
+                    dataset_name=self._metainfo['dataset_name'])
+        return item
+
+    def _gather(self, clip: np.ndarray, frames: np.ndarray):
+        """Rows of the stores: 2D (B, T, K, 2), score (B, T, K), 3D (B, T, K, 3), valid (B, T)."""
+        rows = self._clip_first[clip][:, None] + frames
+        shape = frames.shape + (self.skeleton.num_joints, )
+        keypoints, score = np.empty(shape + (2, ), np.float32), np.ones(shape, np.float32)
+        target, valid = np.empty(shape + (3, ), np.float32), np.empty(frames.shape, np.float32)
+        for s in np.unique(self._clip_store[clip]):
+            store, mine = self.stores[s], np.flatnonzero(self._clip_store[clip] == s)
+            valid[mine] = store.valid[rows[mine]]
+            points = store.keypoints_3d[rows[mine]]
+            if store.frame == 'world':
+                points[..., :2] -= self._clip_offset[clip[mine], None, None]
+                target[mine], keypoints[mine] = self._cameras.see(
+                    points, self._clip_camera[clip[mine]])
+            else:
+                target[mine] = points
+                pixels = store.keypoints_2d(self.keypoints_2d)[rows[mine]]
+                keypoints[mine], score[mine] = pixels[..., :2], pixels[..., 2]
+        return keypoints, score, target, valid
+
+    def _mirror(self, keypoints, score, target, width, flipped) -> None:
+        """Mirror the flagged windows in place: x of 2D and 3D, left and right joints."""
+        which = np.flatnonzero(flipped)
+        if len(which) == 0:
+            return
+        for array in (keypoints, score, target):
+            array[which] = array[which][:, :, self._flip_indices]
+        # the mirror image of pixel x is w - x, so that normalised x only changes its sign
+        keypoints[which, ..., 0] = width[which, None, None] - keypoints[which, ..., 0]
+        target[which, ..., 0] *= -1
+
+    def __getitem__(self, index: int) -> dict:
+        return self.pipeline(self.read(np.asarray(index)))
+
+    @property
+    def __getitems__(self):
+        """Reader of whole batches, which PyTorch's loader prefers where it exists."""
+        return self._get_batch if self.batched else None
+
+    def _get_batch(self, indices: Sequence[int]) -> List[dict]:
+        return [self.pipeline(self.read(np.asarray(indices)))]
+
+    def get_data_info(self, index: int) -> dict:
+        """One window before the pipeline (the name MMEngine's tools look for)."""
+        return self.read(np.asarray(index))
+
+
+class _CameraTable:
+    """Cameras as stacked float32 arrays, for windows that are seen by different ones."""
+
+    def __init__(self, cameras: Sequence[Camera]):
+        self.names = [c.name for c in cameras]
+        self.size = np.array([(c.width, c.height) for c in cameras])
+        self._extrinsics = [
+            np.stack([getattr(c, k) for c in cameras]).astype(np.float32)
+            for k in ('rotation', 'position')
+        ]
+        self._intrinsics = [
+            np.stack([getattr(c, k) for c in cameras]).astype(np.float32)
+            for k in ('focal', 'center', 'radial', 'tangential')
+        ]
+
+    def see(self, points: np.ndarray, camera: np.ndarray):
+        """World points (B, T, K, 3) by cameras (B,): camera space (metres) and pixels."""
+        rotation, position = (p[camera][:, None] for p in self._extrinsics)
+        seen = world_to_camera(points, rotation, position)
+        return seen, project_points(seen, *(p[camera][:, None] for p in self._intrinsics))
