@@ -1,0 +1,3 @@
+from .inferencer import MissingWeightsError, MMPoseInferencer, PoseLiftInferencer
+
+__all__ = ['MMPoseInferencer', 'MissingWeightsError', 'PoseLiftInferencer']

@@ -1,0 +1,204 @@
+"""Inference: lifting of 2D keypoint sequences, and MMPose's inferencer with the plugin's models."""
+
+import os.path as osp
+from pathlib import Path
+from typing import Dict, Iterator, Optional, Tuple, Union
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmpose.apis import MMPoseInferencer as _MMPoseInferencer
+from mmpose.registry import MODELS
+
+from ..compat.model_index import find_model, list_models
+from ..datasets.windows import evaluation_windows, window_frames
+from ..geometry.skeletons import convert_keypoints, get_skeleton
+from ..io.keypoint_sequence import check_keypoints, read_keypoint_sequence, write_lifted_sequence
+from ..version import __version__
+from .command_line import check_weights, load_config
+
+LIFTER_SKELETON = 'h36m'
+
+
+class MissingWeightsError(RuntimeError):
+    """A model is used that has no trained weights."""
+
+
+def missing_weights_message(model: str) -> str:
+    return (f'model {model!r} has no published weights that can be fetched, so its output would be '
+            'noise. Give weights= (pose3d_weights=): train them (tools/train.py CONFIG, see the '
+            "README), or convert the authors' file (tools/convert_checkpoint.py). To run it with "
+            'random weights all the same, for example to test the plumbing, give '
+            'allow_random_weights=True')
+
+
+def resolve_model(model: Union[str, Path, Config]) -> Tuple[Config, Optional[str], str]:
+    """Config, published weights (or None) and name of an alias, a config file or a config.
+
+    Raises:
+        ValueError: No such alias or file; the aliases are listed.
+    """
+    if isinstance(model, Config):
+        return model, None, osp.basename(model.filename or 'config')
+    if osp.isfile(model):
+        return load_config(str(model)), None, osp.splitext(osp.basename(model))[0]
+    entry = find_model(str(model))
+    if entry is None:
+        known = sorted(alias for aliases in list_models().values() for alias in aliases)
+        raise ValueError(f'model {str(model)!r} is neither a config file nor a known alias; '
+                         f'aliases: {", ".join(known)}')
+    return load_config(entry['Config']), entry.get('Weights'), str(model)
+
+
+class PoseLiftInferencer:
+    """Lift the 2D keypoints of whole clips to 3D.
+
+    Args:
+        model: Alias ('mixste_h36m'), config file, or config.
+        weights: Checkpoint file or address. Defaults to the published weights, where there are any.
+        device: 'cpu', 'cuda', ... Defaults to the best there is.
+        flip_test: Average with the mirrored input. Defaults to what the config says.
+        batch_size: Windows per forward pass.
+        allow_random_weights: Run without trained weights.
+
+    Raises:
+        ValueError: Unknown model, or a checkpoint of another model.
+        FileNotFoundError: No such checkpoint.
+
+    Without weights the inferencer constructs, and the first call raises
+    :class:`MissingWeightsError`.
+    """
+
+    def __init__(self, model: Union[str, Path, Config] = 'mixste_h36m',
+                 weights: Optional[str] = None, device: Optional[str] = None,
+                 flip_test: Optional[bool] = None, batch_size: int = 16,
+                 allow_random_weights: bool = False):
+        if batch_size < 1:
+            raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
+        init_default_scope('mmpose')
+        config, published, self.name = resolve_model(model)
+        weights = weights or published
+        self.batch_size = batch_size
+        self._runs = weights is not None or allow_random_weights
+        self.model = MODELS.build(config.model)
+        if flip_test is not None:
+            self.model.test_cfg['flip_test'] = flip_test
+        self.window = int(config.test_dataloader.dataset.seq_len)
+        if weights is not None:
+            check_weights(self.model, str(weights))
+            load_checkpoint(self.model, str(weights), map_location='cpu')
+        self.model.to(device or get_device()).eval()
+
+    def __call__(self, keypoints: Union[str, Path, np.ndarray],
+                 image_size: Optional[Tuple[int, int]] = None, skeleton: Optional[str] = None,
+                 fps: Optional[float] = None, out_file: Optional[Union[str, Path]] = None) -> dict:
+        """Lift one person through one clip of any length.
+
+        The clip is cut into windows of the model's length, the last one aligned to its end; frames
+        that two windows cover are taken from the one where they have more context. A clip shorter
+        than a window is padded with its last frame.
+
+        Args:
+            keypoints: (T, K, 2) pixels or (T, K, 3) with a score, or a file (see
+                :func:`~mmpose_lift.io.keypoint_sequence.read_keypoint_sequence`).
+            image_size: (width, height) in pixels. Defaults to what the file says.
+            skeleton: Joint order of ``keypoints``, 'h36m' or 'coco'. Defaults to what the file
+                says, else 'h36m'.
+            fps: Frames per second, carried into the result. Defaults to what the file says.
+            out_file: Write the result to this .npz or .json file.
+
+        Returns:
+            dict with ``keypoints_3d`` (T, 17, 3) float32 and ``keypoints_2d`` (T, 17, 2) pixels in
+            the order of ``joint_names``, and what they mean: ``units``, ``frame``, ``parents``,
+            ``skeleton``, ``fps``, ``image_size``, ``model``, ``version``.
+
+        Raises:
+            MissingWeightsError: The model has no trained weights.
+            ValueError: Wrong joint count or shape, no image size, NaN, or an empty clip.
+        """
+        if not self._runs:
+            raise MissingWeightsError(missing_weights_message(self.name))
+        where = 'keypoints'
+        if isinstance(keypoints, (str, Path)):
+            where = f'keypoint file {keypoints}'
+            clip = read_keypoint_sequence(keypoints)
+            keypoints = clip.keypoints
+            image_size, fps = image_size or clip.image_size, fps or clip.fps
+            skeleton = skeleton or clip.skeleton
+        skeleton = skeleton or LIFTER_SKELETON
+        if image_size is None or len(image_size) != 2 or min(image_size) <= 0:
+            raise ValueError(f'{where}: the image size (width, height) in pixels is needed to '
+                             f'normalise 2D keypoints, found {image_size}')
+        keypoints = check_keypoints(keypoints, skeleton, where)[..., :2]
+        keypoints = convert_keypoints(keypoints, skeleton, LIFTER_SKELETON)
+        joints = get_skeleton(LIFTER_SKELETON)
+        lifted = dict(
+            keypoints_3d=self.lift(keypoints, image_size),
+            keypoints_2d=keypoints,
+            joint_names=list(joints.joint_names),
+            parents=list(joints.parents),
+            skeleton=LIFTER_SKELETON,
+            units='metre',
+            frame='camera axes (x right, y down, z forward), relative to the root joint',
+            fps=fps,
+            image_size=[int(x) for x in image_size],
+            model=self.name,
+            version=f'mmpose_lift {__version__}')
+        if out_file is not None:
+            write_lifted_sequence(out_file, lifted)
+        return lifted
+
+    @torch.inference_mode()
+    def lift(self, keypoints: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
+        """(T, 17, 2) pixels in the model's joint order to (T, 17, 3) root-relative metres."""
+        frames, window = len(keypoints), self.window
+        labels = self.model.head.decoder.encode(
+            keypoints, camera_param=dict(w=image_size[0], h=image_size[1]))['keypoint_labels']
+        starts, counted = evaluation_windows(frames, window, 'unique')
+        index = window_frames(starts, window, np.full(len(starts), frames))
+        lifted = np.empty(keypoints.shape[:-1] + (3, ), np.float32)
+        device = next(self.model.parameters()).device
+        for first in range(0, len(starts), self.batch_size):
+            rows = slice(first, first + self.batch_size)
+            inputs = torch.from_numpy(labels[index[rows]]).to(device)
+            samples = self.model.predict(inputs, None)
+            for sample, at, (a, b) in zip(samples, index[rows], counted[rows]):
+                lifted[at[a:b]] = np.asarray(sample.pred_instances.keypoints)[a:b]
+        return lifted
+
+
+class MMPoseInferencer(_MMPoseInferencer):
+    """MMPose's inferencer, whose ``pose3d`` is also an alias or config of this package.
+
+    Args:
+        *args: As :class:`mmpose.apis.MMPoseInferencer`.
+        allow_random_weights: Run a 3D model that has no trained weights.
+        **kwargs: As :class:`mmpose.apis.MMPoseInferencer`.
+
+    A 3D model of this package without weights constructs, and the first call raises
+    :class:`MissingWeightsError`.
+    """
+
+    def __init__(self, *args, allow_random_weights: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._refusal = None
+        names = ('pose2d', 'pose2d_weights', 'pose3d', 'pose3d_weights')
+        given: Dict[str, Optional[str]] = {**dict(zip(names, args)), **kwargs}
+        model, weights = given.get('pose3d'), given.get('pose3d_weights')
+        if model is None:
+            return
+        entry = find_model(model)
+        if weights is not None:
+            check_weights(self.inferencer.model, weights)
+        elif not allow_random_weights and (osp.isfile(model) or
+                                           (entry is not None and not entry.get('Weights'))):
+            self._refusal = missing_weights_message(model)
+
+    def __call__(self, *args, **kwargs) -> Iterator[dict]:
+        """As :class:`mmpose.apis.MMPoseInferencer`; a generator of one dict per image or frame."""
+        if self._refusal is not None:
+            raise MissingWeightsError(self._refusal)
+        return super().__call__(*args, **kwargs)

