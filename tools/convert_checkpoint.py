@@ -2,16 +2,17 @@
 
 import argparse
 import sys
+from typing import Optional, Sequence
 
 from mmpose_lift.io.checkpoint import SYSTEMS, convert_checkpoint, save_checkpoint
 
 
-def main() -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('system', choices=sorted(SYSTEMS), help='the model the checkpoint is of')
     parser.add_argument('src', help='checkpoint of the authors: .bin, .pth, .npz or .safetensors')
     parser.add_argument('dst', help='file to write: .pth or .safetensors')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
         state = convert_checkpoint(args.system, args.src)
         save_checkpoint(state, args.dst, system=args.system, converted_from=args.src)

@@ -34,6 +34,7 @@ def main():
         runner = Runner.from_cfg(config)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_weights(model, args.checkpoint)
+        runner.test_loop  # noqa: B018  (opens the data: what is wrong is said in one line)
     metrics = runner.test()
     if args.out is not None and is_main_process():
         with atomic_write(args.out) as path:

@@ -41,6 +41,9 @@ def main():
         if args.resume not in (None, 'auto'):
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             check_weights(model, args.resume)
+        # MMEngine opens the data only in train(): now, so that what is wrong is said in one line
+        for loop in ('train_loop', 'val_loop'):
+            getattr(runner, loop)
     runner.train()
 
 

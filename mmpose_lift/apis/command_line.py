@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import Iterator, Optional
 
-import torch
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
@@ -120,6 +120,8 @@ def prepare_config(args: argparse.Namespace) -> Config:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         config.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    if not torch.cuda.is_available():  # NCCL needs GPUs
+    if get_device() == 'cpu':  # NCCL needs GPUs, and MMEngine would place the model on one
         config.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
+        config.setdefault('model_wrapper_cfg',
+                          dict(type='MMDistributedDataParallel', device_ids=None))
     return config

@@ -14,7 +14,8 @@ def install() -> None:
     """
     mmcv_ops.install()
 
-    from . import atomic_save, checkpoint_loading, model_index
+    from . import atomic_save, checkpoint_loading, cpu_distributed, model_index
     checkpoint_loading.install()
     atomic_save.install()
+    cpu_distributed.install()
     model_index.install()

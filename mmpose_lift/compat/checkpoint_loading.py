@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, Union
 import torch
 from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import _ParamScheduler
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
@@ -45,10 +46,17 @@ class _HistoryBuffer(Shell):
 
 
 def _method_name(owner: type, name: str) -> str:
-    """Answers ``getattr`` in a file: HistoryBuffer's methods by name only, anything else never."""
-    if owner is not _HistoryBuffer or not isinstance(name, str):
+    """Answers ``getattr`` in a file: methods of two classes by name only, anything else never."""
+    if owner not in (_HistoryBuffer, _OneCycle) or not isinstance(name, str):
         raise UnsafePickleError('builtins.getattr')
     return name
+
+
+class _OneCycle(Shell):
+    """MMEngine's one-cycle schedule, which a checkpoint names only to find its annealing function.
+
+    The function is left out of the state: the schedule that is built for a run has its own.
+    """
 
 
 def _plain_dict(items: Any = ()) -> dict:
@@ -59,6 +67,7 @@ def _plain_dict(items: Any = ()) -> dict:
 _MMENGINE_GLOBALS = {
     'mmengine.logging.history_buffer.HistoryBuffer': _HistoryBuffer,
     'mmengine.config.config.ConfigDict': _plain_dict,
+    'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _OneCycle,
     'builtins.getattr': _method_name,
 }
 
@@ -93,7 +102,17 @@ def _load_torch(source: Any, map_location: Any, name: str) -> Any:
     checkpoint = load_torch(source, map_location, name=name, extra_globals=_MMENGINE_GLOBALS)
     if isinstance(checkpoint, dict):
         _drop_code(checkpoint, name)
+        _drop_functions(checkpoint.get('param_schedulers'))
     return checkpoint
+
+
+def _drop_functions(schedulers: Any) -> None:
+    """Remove the names that stand for the functions of schedules, see :class:`_OneCycle`."""
+    if isinstance(schedulers, dict):
+        schedulers = [state for states in schedulers.values() for state in states]
+    for state in schedulers or []:
+        if isinstance(state, dict):
+            state.pop('anneal_func', None)
 
 
 def _drop_code(checkpoint: Dict[str, Any], name: str) -> None:
@@ -191,6 +210,12 @@ def _history_buffer_state(self: HistoryBuffer) -> Dict[str, Any]:
     return {key: value for key, value in self.__dict__.items() if key != 'statistics_methods'}
 
 
+def _scheduler_state(self: _ParamScheduler) -> Dict[str, Any]:
+    """State without the optimizer and without functions, for the same reason."""
+    return {key: value for key, value in self.__dict__.items()
+            if key != 'optimizer' and not callable(value)}
+
+
 def install() -> None:
     """Replace MMEngine's checkpoint loaders; a second call changes nothing."""
     for prefixes, loader in (
@@ -200,3 +225,4 @@ def install() -> None:
         CheckpointLoader.register_scheme(prefixes, loader, force=True)
     mmengine_checkpoint.load_url = _load_url
     HistoryBuffer.__getstate__ = _history_buffer_state
+    _ParamScheduler.state_dict = _scheduler_state

@@ -225,3 +225,27 @@ def test_install_twice():
     before = dict(CheckpointLoader._schemes)
     checkpoint_loading.install()
     assert CheckpointLoader._schemes == before
+
+
+@pytest.mark.parametrize('saved_by_mmengine', [True, False])
+def test_one_cycle_schedules_load_and_go_on(tmp_path, saved_by_mmengine):
+    """MMEngine puts the annealing function of this schedule into the checkpoint, as a getattr."""
+    from mmengine.optim import OneCycleLR
+
+    def schedule():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.)
+        return OneCycleLR(optimizer, eta_max=1., total_steps=10)
+
+    first = schedule()
+    first.step()
+    state = first.state_dict()
+    if saved_by_mmengine:
+        state['anneal_func'] = first.anneal_func
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict={}, param_schedulers=[state]), path)
+    found = CheckpointLoader.load_checkpoint(str(path))['param_schedulers'][0]
+    second = schedule()
+    second.load_state_dict(found)
+    for _ in range(5):
+        first.step(), second.step()
+        assert first.get_last_value() == second.get_last_value()

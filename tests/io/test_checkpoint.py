@@ -1,7 +1,6 @@
 """Conversion of the authors' checkpoints: every source form, sizes, and what is refused."""
 
-import subprocess
-import sys
+import importlib.util
 from collections import OrderedDict
 
 import numpy as np
@@ -126,7 +125,7 @@ def test_missing_last_block_of_one_kind(model):
 @pytest.mark.parametrize('key, owner', [
     ('expand_conv.weight', 'VideoPose3D'), ('weighted_mean.weight', 'PoseFormer'),
     ('blocks_st.0.norm1_s.weight', 'MotionBERT'), ('backbone.joint_embed.weight', 'needs no'),
-    ('conv1.weight', 'its keys are conv1.weight')])
+    ('conv1.weight', 'its keys are .*conv1.weight')])
 def test_other_models_are_recognised(key, owner):
     state = {key: torch.zeros(2), 'Spatial_pos_embed': torch.zeros(1, 17, 32)}
     with pytest.raises(ValueError, match=f'not a checkpoint of MixSTE.*{owner}'):
@@ -168,17 +167,20 @@ def test_saving_to_an_unknown_suffix(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_command_line(model, tmp_path, root_dir):
+def test_command_line(model, tmp_path, root_dir, capsys):
     source, target = tmp_path / 'in.bin', tmp_path / 'new' / 'out.pth'
     torch.save(dict(model_pos=original_state(model)), source)
-    tool = [sys.executable, str(root_dir / 'tools' / 'convert_checkpoint.py'), 'mixste']
-    done = subprocess.run([*tool, str(source), str(target)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert 'out.pth: ' in done.stdout and 'parameters' in done.stdout
+    spec = importlib.util.spec_from_file_location(
+        'convert_checkpoint_tool', root_dir / 'tools' / 'convert_checkpoint.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.main(['mixste', str(source), str(target)]) == 0
+    assert f'out.pth: {len(model.state_dict())} tensors' in capsys.readouterr().out
     check(torch.load(target, weights_only=True)['state_dict'], model)
 
     source.write_bytes(source.read_bytes()[:200])
     target.unlink()
-    done = subprocess.run([*tool, str(source), str(target)], capture_output=True, text=True)
-    assert done.returncode == 1 and 'error: ' in done.stderr and 'in.bin' in done.stderr
-    assert 'Traceback' not in done.stderr and not list(target.parent.iterdir())
+    assert tool.main(['mixste', str(source), str(target)]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith('error: ') and 'in.bin' in message
+    assert not list(target.parent.iterdir())

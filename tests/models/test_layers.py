@@ -1,16 +1,20 @@
 """Layers: equal results in every layout and form, statistics of drop path, gradients."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
-from mmpose_lift.models.layers import (
-    DropPath,
-    SelfAttention,
-    TransformerBlock,
-    drop_path,
-    recompute,
-)
-from mmpose_lift.models.layers import attention as attention_module
+from mmpose_lift.models.layers import DropPath, SelfAttention, TransformerBlock, drop_path
+
+# `layers.recompute` is the function: modules are fetched by their full names.
+attention_module, recompute_module = (
+    import_module(f'mmpose_lift.models.layers.{name}') for name in ('attention', 'recompute'))
+
+
+@pytest.fixture
+def recompute_always(monkeypatch):
+    monkeypatch.setattr(recompute_module, 'MIN_ELEMENTS', 0)
 
 
 def plain_attention(layer: SelfAttention, x: torch.Tensor) -> torch.Tensor:
@@ -80,7 +84,7 @@ def test_block_layouts_agree():
 
 
 @pytest.mark.parametrize('drop_rate', [0.0, 0.3])
-def test_block_recomputation_changes_no_gradient(monkeypatch, drop_rate):
+def test_block_recomputation_changes_no_gradient(monkeypatch, recompute_always, drop_rate):
     torch.manual_seed(0)
     block = TransformerBlock(16, 2, drop_rate=drop_rate, drop_path_rate=0.3)
     x = torch.randn(3, 5, 16)
@@ -93,14 +97,12 @@ def test_block_recomputation_changes_no_gradient(monkeypatch, drop_rate):
         return [out.detach()] + [p.grad.clone() for p in block.parameters()]
 
     kept = gradients()
-    from mmpose_lift.models.layers import transformer
-    for module in (transformer, attention_module):
-        monkeypatch.setattr(module, 'recompute', lambda f, *x, random=False: f(*x))
+    monkeypatch.setattr(recompute_module, 'MIN_ELEMENTS', 10**9)
     for a, b in zip(kept, gradients()):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_recompute_does_not_repeat_the_product():
+def test_recompute_does_not_repeat_the_product(recompute_always):
     """The second run stops where the product has stored its operands."""
     calls = []
 
@@ -113,6 +115,7 @@ def test_recompute_does_not_repeat_the_product():
 
     layer = Product(4, 4)
     x = torch.randn(3, 4, requires_grad=True)
+    recompute = recompute_module.recompute
     recompute(lambda x: layer(torch.tanh(x)), x).sum().backward()
     assert calls == ['product done']
     with torch.no_grad():

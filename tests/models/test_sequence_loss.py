@@ -63,7 +63,8 @@ def test_paper_form_by_loops():
     for b in range(2):
         for j in range(17):
             for t in range(5):
-                position += weights[j] * (pred[b, t, j] - target[b, t, j]).pow(2).sum() / (2 * 17 * 5)
+                square = (pred[b, t, j] - target[b, t, j]).pow(2).sum()
+                position += weights[j] * square / (2 * 17 * 5)
                 if t:
                     step = pred[b, t, j] - pred[b, t - 1, j]
                     true = target[b, t, j] - target[b, t - 1, j]

@@ -12,6 +12,7 @@ TINY = [
     'val_dataloader.dataset.stores.num_clips=2', 'val_dataloader.dataset.stores.num_frames=60',
     'default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=-1',
     'train_cfg.val_interval=10',
+    'train_dataloader.dataset.flip=copies',  # no randomness, so that runs can be compared
 ]
 
 

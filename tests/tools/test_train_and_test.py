@@ -58,16 +58,13 @@ def test_a_killed_run_resumes_to_the_same_weights(tool, trained, root_dir, tmp_p
     tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path, '--resume', options=options)
     assert not [p for p in tmp_path.iterdir() if 'partial' in p.name]
     expected, found = weights(trained / 'epoch_3.pth'), weights(tmp_path / 'epoch_3.pth')
-    assert expected.keys() == found.keys()
-    optimizer = load_checkpoint_file(str(tmp_path / 'epoch_3.pth'))['optimizer']
-    reference = load_checkpoint_file(str(trained / 'epoch_3.pth'))['optimizer']
-    assert optimizer['state'][0]['step'] == reference['state'][0]['step']
+    torch.testing.assert_close(dict(found), dict(expected), atol=1e-6, rtol=1e-5)
 
 
 def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
     """Same global batch, no randomness: the same losses and weights with and without gloo."""
     options = [*TINY, 'train_cfg.max_epochs=1', 'param_scheduler.0.total_steps=1',
-               'train_dataloader.dataset.flip=copies', 'train_dataloader.drop_last=True',
+               'train_dataloader.drop_last=True',
                'default_hooks.logger.interval=1', 'log_processor.window_size=1']
     tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path / 'one', options=options)
     halved = [o.replace('batch_size=4', 'batch_size=2') for o in options]

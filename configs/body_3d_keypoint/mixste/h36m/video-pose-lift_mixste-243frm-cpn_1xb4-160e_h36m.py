@@ -2,8 +2,7 @@
 # Published: 40.9 mm MPJPE, 32.6 mm P-MPJPE (action-wise means on S9 and S11).
 _base_ = ['../../../_base_/mixste.py']
 
-data_root = 'data/h36m'
-store = 'store'  # made by tools/prepare_data.py videopose3d-h36m
+store = 'data/h36m'  # made by tools/prepare_data.py videopose3d-h36m
 keypoints_2d = 'cpn_ft_h36m_dbb'
 
 train_dataloader = dict(
@@ -14,7 +13,6 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='PoseSequenceDataset',
-        data_root=data_root,
         stores=store,
         keypoints_2d=keypoints_2d,
         subjects=('S1', 'S5', 'S6', 'S7', 'S8'),
@@ -31,7 +29,6 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type='PoseSequenceDataset',
-        data_root=data_root,
         stores=store,
         keypoints_2d=keypoints_2d,
         subjects=('S9', 'S11'),

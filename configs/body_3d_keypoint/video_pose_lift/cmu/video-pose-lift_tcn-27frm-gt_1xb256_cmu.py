@@ -21,7 +21,7 @@ model = dict(
         loss=dict(type='MPJPELoss'),
         decoder=codec))
 
-data_root = 'data/cmu'  # made by tools/prepare_data.py mocap-npz
+# stores: made by tools/prepare_data.py mocap-npz, see the README
 train_dataloader = dict(
     batch_size=256,
     num_workers=1,
@@ -29,8 +29,7 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='PoseSequenceDataset',
-        data_root=data_root,
-        stores='train',
+        stores='data/cmu_train',
         seq_len=27,
         windows='frames',
         flip='random',
@@ -47,8 +46,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type='PoseSequenceDataset',
-        data_root=data_root,
-        stores='val',
+        stores='data/cmu_val',
         seq_len=27,
         seq_step=1,
         causal=False,

@@ -5,16 +5,15 @@ model = dict(
     backbone=dict(num_frames=27, embed_dims=64, depth=4, drop_path_rate=0.),
     head=dict(in_channels=64))
 
-data_root = 'data/cmu'  # made by tools/prepare_data.py mocap-npz
+# stores: made by tools/prepare_data.py mocap-npz, see the README
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='PoseSequenceDataset',
-        data_root=data_root,
-        stores='train',
+        stores='data/cmu_train',
         seq_len=27,
         windows='train',
         flip='random',
@@ -28,8 +27,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type='PoseSequenceDataset',
-        data_root=data_root,
-        stores='val',
+        stores='data/cmu_val',
         seq_len=27,
         seq_step=1,
         causal=False,
@@ -44,9 +42,9 @@ test_cfg = dict()
 optim_wrapper = dict(
     _delete_=True, optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=1.))
-param_scheduler = [dict(type='OneCycleLR', eta_max=1e-3, total_steps=1400, by_epoch=False)]
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=1400, val_interval=1400)
-auto_scale_lr = dict(_delete_=True, base_batch_size=32)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=700))
+param_scheduler = [dict(type='OneCycleLR', eta_max=1e-3, total_steps=5000, by_epoch=False)]
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=5000, val_interval=5000)
+auto_scale_lr = dict(_delete_=True, base_batch_size=8)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
