@@ -1,1 +1,3 @@
-_base_ = ['./body_3d_keypoint/mixste/synthetic/video-pose-lift_mixste-27frm-gt_1xb16-8e_synthetic.py']
+_base_ = [
+    './body_3d_keypoint/mixste/synthetic/video-pose-lift_mixste-27frm-gt_1xb16-8e_synthetic.py'
+]

@@ -144,8 +144,9 @@ def _synthetic(args):
 
 
 def _project(args):
+    from mmpose_lift.datasets.projection import project_store
     from mmpose_lift.geometry import h36m_camera
-    from mmpose_lift.io import PoseStore, project_store
+    from mmpose_lift.io import PoseStore
     cameras = args.cameras and [h36m_camera(*name.partition('.')[::2]) for name in args.cameras]
     params = {key: float(value) for key, value in _pairs(args.noise_param, '--noise-param')}
     return project_store(PoseStore.open(args.store), cameras, args.cameras_per_clip, args.seed,

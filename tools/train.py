@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Train a model: tools/train.py CONFIG [--resume] [--amp] [--auto-scale-lr] [...]."""
 
+from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -27,6 +28,9 @@ def main():
         if args.no_validate:
             config.val_cfg = config.val_dataloader = config.val_evaluator = None
         if args.amp:
+            if get_device() == 'cpu':
+                raise ValueError('--amp: MMEngine trains in mixed precision on accelerators only, '
+                                 'and this machine shows none; leave it out')
             config.optim_wrapper.type = 'AmpOptimWrapper'
             config.optim_wrapper.setdefault('loss_scale', 'dynamic')
         if args.auto_scale_lr:

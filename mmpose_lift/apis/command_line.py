@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
-USER_ERRORS = (ValueError, OSError, KeyError, TypeError, ImportError)
+USER_ERRORS = (ValueError, OSError, KeyError, TypeError, ImportError, AssertionError)
 
 
 @contextmanager

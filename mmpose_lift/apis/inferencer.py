@@ -57,7 +57,7 @@ class PoseLiftInferencer:
     """Lift the 2D keypoints of whole clips to 3D.
 
     Args:
-        model: Alias ('mixste_h36m'), config file, or config.
+        pose3d: Alias ('mixste_h36m'), config file, or config.
         weights: Checkpoint file or address. Defaults to the published weights, where there are any.
         device: 'cpu', 'cuda', ... Defaults to the best there is.
         flip_test: Average with the mirrored input. Defaults to what the config says.
@@ -72,14 +72,14 @@ class PoseLiftInferencer:
     :class:`MissingWeightsError`.
     """
 
-    def __init__(self, model: Union[str, Path, Config] = 'mixste_h36m',
+    def __init__(self, pose3d: Union[str, Path, Config] = 'mixste_h36m',
                  weights: Optional[str] = None, device: Optional[str] = None,
                  flip_test: Optional[bool] = None, batch_size: int = 16,
                  allow_random_weights: bool = False):
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
         init_default_scope('mmpose')
-        config, published, self.name = resolve_model(model)
+        config, published, self.name = resolve_model(pose3d)
         weights = weights or published
         self.batch_size = batch_size
         self._runs = weights is not None or allow_random_weights

@@ -11,7 +11,7 @@ from mmpose.registry import DATASETS
 from torch.utils.data import Dataset
 
 from ..geometry.cameras import Camera, h36m_cameras, project_points, world_to_camera
-from ..geometry.placement import place_clip
+from ..geometry.placement import draw_cameras, place_clip
 from ..geometry.skeletons import get_skeleton
 from ..io.pose_store import PoseStore
 from .synthetic_motion import synthetic_store
@@ -201,8 +201,7 @@ class PoseSequenceDataset(Dataset):
         if not 1 <= self.cameras_per_clip <= total:
             raise ValueError(f'cameras_per_clip: expected 1 to {total}, found '
                              f'{self.cameras_per_clip}')
-        rng = np.random.default_rng((self.camera_seed, number))
-        chosen = rng.permutation(total)[:self.cameras_per_clip]
+        chosen = draw_cameras(total, self.cameras_per_clip, (self.camera_seed, number))
         root = np.asarray(store.keypoints_3d[seq.first:seq.last, self.skeleton.root_index, :2])
         return [
             Clip(first=seq.first + first, num_frames=last - first, camera=int(camera),

@@ -1,4 +1,4 @@
-"""Place motion recorded anywhere on the floor into a capture volume of limited radius."""
+"""Place motion recorded anywhere on the floor into a capture volume and before its cameras."""
 
 from typing import List, Tuple
 
@@ -69,3 +69,17 @@ def place_clip(root_xy: np.ndarray, max_radius: float = 2.5) -> List[Piece]:
         pieces.append((first, last, _centre(root_xy[first:last])))
         first = last
     return pieces
+
+
+def draw_cameras(num_cameras: int, per_clip: int, seed) -> np.ndarray:
+    """Draw the cameras that see one clip, without repetition.
+
+    Args:
+        num_cameras: Cameras to choose from.
+        per_clip: How many.
+        seed: Seed of NumPy's generator, for example (seed of the run, number of the clip).
+
+    Returns:
+        (per_clip,) int64 camera numbers.
+    """
+    return np.random.default_rng(seed).permutation(num_cameras)[:per_clip]

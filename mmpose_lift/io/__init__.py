@@ -7,7 +7,6 @@ _MODULES = {
     'PoseStoreWriter': 'pose_store',
     'Sequence': 'pose_store',
     'write_store': 'pose_store',
-    'project_store': 'projection',
     'UnsafePickleError': 'restricted_pickle',
     'load_npy': 'restricted_pickle',
     'load_npz': 'restricted_pickle',

@@ -468,7 +468,7 @@ def _check_sequence(where: str, frame: str, sequence: Sequence, sources) -> None
         raise ValueError(
             f'{where}: clip {sequence.name!r} is in world space, so it can have neither a camera '
             f'({sequence.camera!r}) nor 2D ({sorted(sources)}); project it with '
-            'mmpose_lift.io.project_store'
+            'mmpose_lift.datasets.projection.project_store'
         )
     if sources and not (sequence.width > 0 and sequence.height > 0):
         raise ValueError(

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mmpose_lift.datasets.projection import project_store
 from mmpose_lift.geometry import h36m_camera
 from mmpose_lift.geometry.placement import place_clip
-from mmpose_lift.io import PoseStore, Sequence, project_store
+from mmpose_lift.io import PoseStore, Sequence
 
 
 @pytest.fixture

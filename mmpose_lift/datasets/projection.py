@@ -5,10 +5,11 @@ from typing import List, Optional
 import numpy as np
 
 from ..geometry.cameras import Camera, h36m_cameras
-from ..geometry.placement import place_clip
+from ..geometry.placement import draw_cameras, place_clip
 from ..geometry.skeletons import get_skeleton
-from .pose_store import PoseStore, Sequence
-from .readers.recording import Clip, Recording
+from ..io.pose_store import PoseStore, Sequence
+from ..io.readers.recording import Clip, Recording
+from .detector_noise import add_detector_noise
 
 
 def project_store(
@@ -71,11 +72,10 @@ def project_store(
 def _plan(store: PoseStore, num_cameras: int, per_clip: int, seed: int, max_radius: float) -> list:
     """(sequence with its piece's rows, horizontal centre, camera numbers) of each piece."""
     root = get_skeleton(store.skeleton).root_index
-    rng = np.random.default_rng(seed)
     work = []
-    for sequence in store.sequences:
+    for index, sequence in enumerate(store.sequences):
         rows = slice(sequence.first, sequence.last)
-        chosen = np.sort(rng.permutation(num_cameras)[:per_clip])
+        chosen = draw_cameras(num_cameras, per_clip, (seed, index))
         pieces = place_clip(store.keypoints_3d[rows, root, :2], max_radius)
         label = sequence.subaction or sequence.action
         for number, (first, last, centre) in enumerate(pieces, 1):
@@ -127,9 +127,6 @@ def _clips(store: PoseStore, cameras, work, seed: int, noise: Optional[str], noi
 
 
 def _noisy(keypoints, depth, skeleton: str, seed: tuple, params: dict) -> np.ndarray:
-    # Imported here: it brings MMPose's registry, which reading stores does not need.
-    from ..datasets.detector_noise import add_detector_noise
-
     rng = np.random.default_rng(seed)
     noisy, score = add_detector_noise(keypoints, depth.astype(np.float32), skeleton, rng, **params)
     return np.concatenate([noisy, score[..., None]], axis=-1)
