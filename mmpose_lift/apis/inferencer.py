@@ -111,9 +111,9 @@ class PoseLiftInferencer:
             out_file: Write the result to this .npz or .json file.
 
         Returns:
-            dict with ``keypoints_3d`` (T, 17, 3) float32 and ``keypoints_2d`` (T, 17, 2) pixels in
-            the order of ``joint_names``, and what they mean: ``units``, ``frame``, ``parents``,
-            ``skeleton``, ``fps``, ``image_size``, ``model``, ``version``.
+            dict with ``keypoints_3d`` (T, 17, 3) float32 and ``keypoints_2d`` (T, 17, 2 or 3),
+            pixels and score, in the order of ``joint_names``, and what they mean: ``units``,
+            ``frame``, ``parents``, ``skeleton``, ``fps``, ``image_size``, ``model``, ``version``.
 
         Raises:
             MissingWeightsError: The model has no trained weights.
@@ -132,8 +132,9 @@ class PoseLiftInferencer:
         if image_size is None or len(image_size) != 2 or min(image_size) <= 0:
             raise ValueError(f'{where}: the image size (width, height) in pixels is needed to '
                              f'normalise 2D keypoints, found {image_size}')
-        keypoints = check_keypoints(keypoints, skeleton, where)[..., :2]
-        keypoints = convert_keypoints(keypoints, skeleton, LIFTER_SKELETON)
+        keypoints = check_keypoints(keypoints, skeleton, where)
+        keypoints = convert_keypoints(keypoints, skeleton, LIFTER_SKELETON,
+                                      has_score=keypoints.shape[-1] == 3)
         joints = get_skeleton(LIFTER_SKELETON)
         lifted = dict(
             keypoints_3d=self.lift(keypoints, image_size),
@@ -153,10 +154,12 @@ class PoseLiftInferencer:
 
     @torch.inference_mode()
     def lift(self, keypoints: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
-        """(T, 17, 2) pixels in the model's joint order to (T, 17, 3) root-relative metres."""
+        """(T, 17, 2 or 3) pixels (and score) in the model's joint order to (T, 17, 3) metres."""
         frames, window = len(keypoints), self.window
+        score = keypoints[..., 2] if keypoints.shape[-1] == 3 else None
         labels = self.model.head.decoder.encode(
-            keypoints, camera_param=dict(w=image_size[0], h=image_size[1]))['keypoint_labels']
+            keypoints[..., :2], score,
+            camera_param=dict(w=image_size[0], h=image_size[1]))['keypoint_labels']
         starts, counted = evaluation_windows(frames, window, 'unique')
         index = window_frames(starts, window, np.full(len(starts), frames))
         lifted = np.empty(keypoints.shape[:-1] + (3, ), np.float32)

@@ -104,7 +104,9 @@ def test_mmpose_json_with_one_person(inferencer, tmp_path):
               for i, k in enumerate(keypoints)]
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(dict(meta_info={}, instance_info=frames)))
-    np.testing.assert_allclose(inferencer(path, (1000, 1002))['keypoints_2d'], keypoints, rtol=1e-6)
+    found = inferencer(path, (1000, 1002))['keypoints_2d']
+    np.testing.assert_allclose(found[..., :2], keypoints, rtol=1e-6)
+    assert (found[..., 2] == 1).all()
     frames[3]['instances'] = frames[3]['instances'] * 2
     path.write_text(json.dumps(dict(instance_info=frames)))
     with pytest.raises(ValueError, match='frame 3.*one person'):

@@ -1,0 +1,13 @@
+import pytest
+
+TOOLS = ['benchmark.py', 'convert_checkpoint.py', 'demo.py', 'infer.py', 'prepare_data.py',
+         'test.py', 'train.py']
+
+
+def test_the_list_is_complete(root_dir):
+    assert sorted(p.name for p in (root_dir / 'tools').glob('*.py')) == TOOLS
+
+
+@pytest.mark.parametrize('name', TOOLS)
+def test_every_tool_explains_itself(tool, name):
+    assert 'usage' in tool(name, '--help').stdout
