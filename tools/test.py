@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 import mmpose_lift  # noqa: F401  (registers the components, also for MMPose's own configs)
 from mmpose_lift.apis.command_line import (
-    check_weights,
+    load_weights,
     one_line_errors,
     prepare_config,
     runner_arguments,
@@ -33,7 +33,7 @@ def main():
             ]
         runner = Runner.from_cfg(config)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        check_weights(model, args.checkpoint)
+        load_weights(model, args.checkpoint)
         runner.test_loop  # noqa: B018  (opens the data: what is wrong is said in one line)
     metrics = runner.test()
     if args.out is not None and is_main_process():

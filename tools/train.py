@@ -7,7 +7,9 @@ from mmengine.runner import Runner
 
 import mmpose_lift  # noqa: F401  (registers the components, also for MMPose's own configs)
 from mmpose_lift.apis.command_line import (
-    check_weights,
+    check_training,
+    latest_checkpoint,
+    load_weights,
     one_line_errors,
     prepare_config,
     runner_arguments,
@@ -40,11 +42,17 @@ def main():
             config.auto_scale_lr.enable = True
         if args.resume is not None:
             config.resume = True
-            config.load_from = None if args.resume == 'auto' else args.resume
+            config.load_from = (latest_checkpoint(config.work_dir) if args.resume == 'auto' else
+                                args.resume)
+        check_training(config)
         runner = Runner.from_cfg(config)
-        if args.resume not in (None, 'auto'):
+        if args.resume is not None:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_weights(model, args.resume)
+            state = load_weights(model, config.load_from)
+            if 'optimizer' not in state or 'meta' not in state:
+                raise ValueError(f'--resume: {config.load_from} has weights but no state of a '
+                                 'training; to start from its weights, use --cfg-options '
+                                 f'load_from={config.load_from}')
         # MMEngine opens the data only in train(): now, so that what is wrong is said in one line
         for loop in ('train_loop', 'val_loop'):
             getattr(runner, loop)

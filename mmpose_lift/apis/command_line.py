@@ -7,11 +7,14 @@ import os.path as osp
 import sys
 from contextlib import contextmanager
 from inspect import signature
+from pathlib import Path
 from typing import Iterator, Optional
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import nn
 
 USER_ERRORS = (ValueError, OSError, KeyError, TypeError, ImportError, AssertionError)
@@ -48,14 +51,19 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         raise FileNotFoundError(f'config {path!r}: no such file')
     try:
         config = Config.fromfile(path)
-    except (SyntaxError, NameError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f'config {path!r} does not parse: {type(error).__name__}: {error}') \
+    except Exception as error:  # a config is Python code of the user: it may raise anything
+        raise ValueError(f'config {path!r} cannot be read: {type(error).__name__}: {error}') \
             from error
-    if options:
-        config.merge_from_dict(options)
     known = [name for name in signature(Runner.__init__).parameters if name != 'self']
     known += ['codec', 'auto_scale_lr', 'custom_imports', 'train_pipeline', 'val_pipeline',
               'test_pipeline', 'data_root', 'dataset_type', 'vis_backends', 'backend_args']
+    for option in options or {}:
+        name = option.split('.')[0]
+        if name not in config and name not in known:
+            raise ValueError(f'--cfg-options {option}: {path} has no {name!r}, so nothing would '
+                             f'read it; it has {sorted(config)}')
+    if options:
+        config.merge_from_dict(options)
     for name in config:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.88)
         if name not in known and close:
@@ -63,37 +71,84 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     return config
 
 
-def check_weights(model: nn.Module, checkpoint: str) -> None:
-    """Refuse a checkpoint that is not of this model; MMEngine would load what fits and go on.
+def latest_checkpoint(work_dir: str) -> str:
+    """The checkpoint that a run in ``work_dir`` goes on from.
+
+    MMEngine notes its name in a file of its own after writing it; a run killed in between has the
+    checkpoint without the note, so the newest one counts where the note is missing.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = find_latest_checkpoint(work_dir) if osp.isdir(work_dir) else None
+    if path is not None and osp.isfile(path):
+        return path
+    found = [p for kind in ('epoch', 'iter') for p in Path(work_dir).glob(f'{kind}_*.pth')]
+    if not found:
+        raise FileNotFoundError(f'--resume: there is no checkpoint in {work_dir}; leave it out to '
+                                'start, or name the folder with --work-dir')
+    return str(max(found, key=lambda p: p.stat().st_mtime))
+
+
+def check_training(config: Config) -> None:
+    """Refuse an unknown optimiser or schedule, which MMEngine would report without its name.
+
+    Raises:
+        ValueError: The registry has no such type; similar ones are listed.
+    """
+    schedules = config.get('param_scheduler') or []
+    parts = [(OPTIMIZERS, 'optim_wrapper.optimizer', config.optim_wrapper.get('optimizer'))]
+    parts += [(PARAM_SCHEDULERS, f'param_scheduler.{i}', schedule) for i, schedule in enumerate(
+        schedules if isinstance(schedules, (list, tuple)) else [schedules])]
+    for registry, where, part in parts:
+        name = part.get('type') if isinstance(part, dict) else None
+        if isinstance(name, str) and registry.get(name) is None:
+            close = difflib.get_close_matches(name, registry.root.module_dict, n=3)
+            raise ValueError(f'{where}.type: there is no {name!r}; similar: {close}')
+
+
+def load_weights(model: nn.Module, checkpoint: str) -> dict:
+    """Load a checkpoint and refuse one of another model; MMEngine would load what fits and go on.
 
     Args:
         model: The model, not wrapped for distributed training.
         checkpoint: File or address.
 
+    Returns:
+        What the file holds.
+
     Raises:
         FileNotFoundError: The file is absent.
-        ValueError: Parameters of the model are missing from it or have another shape.
+        ValueError: It lacks parameters of the model, has others, has other shapes, or holds values
+            that are not finite.
     """
-    found = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    found = found.get('state_dict', found)
-    found = {k.removeprefix('module.'): v for k, v in found.items()}
-    expected = model.state_dict()
-    missing = [k for k in expected
-               if k not in found and not k.startswith('data_preprocessor.')]
-    other = [k for k, v in expected.items()
-             if k in found and tuple(getattr(found[k], 'shape', ())) != tuple(v.shape)]
-    if not missing and not other:
-        return
-    detail = []
-    if missing:
-        detail.append(f'{len(missing)} of {len(expected)} parameters are missing (first: '
-                      f'{missing[0]!r}; the file holds for example {next(iter(found), None)!r})')
-    if other:
-        detail.append(f'{len(other)} have another shape (first: {other[0]!r}, expected '
-                      f'{tuple(expected[other[0]].shape)}, found {tuple(found[other[0]].shape)})')
-    raise ValueError(f'checkpoint {checkpoint!r} is not of this model: {"; ".join(detail)}. '
-                     'Use the config it was trained with, or convert it with '
-                     'tools/convert_checkpoint.py')
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    found = content.get('state_dict', content) if isinstance(content, dict) else content
+    if not isinstance(found, dict):
+        raise ValueError(f'checkpoint {checkpoint!r}: expected a dict of parameters, found '
+                         f'{type(found).__name__}')
+    found = {str(k).removeprefix('module.'): v for k, v in found.items()
+             if isinstance(v, torch.Tensor)}
+    broken = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise ValueError(f'checkpoint {checkpoint!r}: {len(broken)} parameters hold NaN or '
+                         f'infinite values (first: {broken[0]!r}); the training diverged or the '
+                         'file is damaged')
+    try:
+        missing, surplus = model.load_state_dict(found, strict=False)
+        problems = []
+    except RuntimeError as error:  # shapes; PyTorch lists them below a headline
+        missing, surplus = [], []
+        problems = [line.strip() for line in str(error).splitlines()[1:2]]
+    for names, what in ((missing, 'are missing from it'), (surplus, 'are not of the model')):
+        names = [k for k in names if not k.startswith('data_preprocessor.')]
+        if names:
+            problems.append(f'{len(names)} parameters {what} (first: {names[0]!r})')
+    if problems:
+        raise ValueError(f'checkpoint {checkpoint!r} is not of this model: {"; ".join(problems)}. '
+                         'Use the config it was trained with, or convert it with '
+                         'tools/convert_checkpoint.py')
+    return content
 
 
 def runner_arguments(description: str) -> argparse.ArgumentParser:

@@ -2,14 +2,13 @@
 
 import os.path as osp
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Tuple, Union
+from typing import Iterator, Optional, Tuple, Union
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from mmpose.apis import MMPoseInferencer as _MMPoseInferencer
 from mmpose.registry import MODELS
 
@@ -17,8 +16,9 @@ from ..compat.model_index import find_model, list_models
 from ..datasets.windows import evaluation_windows, window_frames
 from ..geometry.skeletons import convert_keypoints, get_skeleton
 from ..io.keypoint_sequence import check_keypoints, read_keypoint_sequence, write_lifted_sequence
+from ..models import SequencePoseLifter
 from ..version import __version__
-from .command_line import check_weights, load_config
+from .command_line import load_config, load_weights
 
 LIFTER_SKELETON = 'h36m'
 
@@ -63,6 +63,7 @@ class PoseLiftInferencer:
         flip_test: Average with the mirrored input. Defaults to what the config says.
         batch_size: Windows per forward pass.
         allow_random_weights: Run without trained weights.
+        pose3d_weights: The same as ``weights``, the name it has in MMPose's inferencer.
 
     Raises:
         ValueError: Unknown model, or a checkpoint of another model.
@@ -75,22 +76,28 @@ class PoseLiftInferencer:
     def __init__(self, pose3d: Union[str, Path, Config] = 'mixste_h36m',
                  weights: Optional[str] = None, device: Optional[str] = None,
                  flip_test: Optional[bool] = None, batch_size: int = 16,
-                 allow_random_weights: bool = False):
+                 allow_random_weights: bool = False, pose3d_weights: Optional[str] = None):
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
         init_default_scope('mmpose')
         config, published, self.name = resolve_model(pose3d)
-        weights = weights or published
+        weights = _one_of(weights, pose3d_weights) or published
         self.batch_size = batch_size
         self._runs = weights is not None or allow_random_weights
         self.model = MODELS.build(config.model)
+        if not isinstance(self.model, SequencePoseLifter):
+            raise ValueError(f'model {self.name!r} is a {type(self.model).__name__}, and this '
+                             'inferencer lifts windows with a SequencePoseLifter; use '
+                             'MMPoseInferencer for others')
         if flip_test is not None:
             self.model.test_cfg['flip_test'] = flip_test
         self.window = int(config.test_dataloader.dataset.seq_len)
         if weights is not None:
-            check_weights(self.model, str(weights))
-            load_checkpoint(self.model, str(weights), map_location='cpu')
-        self.model.to(device or get_device()).eval()
+            load_weights(self.model, str(weights))
+        try:
+            self.model.to(device or get_device()).eval()
+        except RuntimeError as error:
+            raise ValueError(f'device {device!r}: {str(error).splitlines()[0]}') from error
 
     def __call__(self, keypoints: Union[str, Path, np.ndarray],
                  image_size: Optional[Tuple[int, int]] = None, skeleton: Optional[str] = None,
@@ -128,10 +135,13 @@ class PoseLiftInferencer:
             keypoints = clip.keypoints
             image_size, fps = image_size or clip.image_size, fps or clip.fps
             skeleton = skeleton or clip.skeleton
+            if clip.needs_skeleton and skeleton is None:
+                raise ValueError(f'{where}: the file does not say in which order its joints are; '
+                                 "name it: skeleton='coco' or 'h36m' (--skeleton)")
         skeleton = skeleton or LIFTER_SKELETON
-        if image_size is None or len(image_size) != 2 or min(image_size) <= 0:
-            raise ValueError(f'{where}: the image size (width, height) in pixels is needed to '
-                             f'normalise 2D keypoints, found {image_size}')
+        image_size = _check_image_size(image_size, where)
+        if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < np.inf):
+            raise ValueError(f'fps: expected a positive number, found {fps!r}')
         keypoints = check_keypoints(keypoints, skeleton, where)
         keypoints = convert_keypoints(keypoints, skeleton, LIFTER_SKELETON,
                                       has_score=keypoints.shape[-1] == 3)
@@ -145,7 +155,7 @@ class PoseLiftInferencer:
             units='metre',
             frame='camera axes (x right, y down, z forward), relative to the root joint',
             fps=fps,
-            image_size=[int(x) for x in image_size],
+            image_size=list(image_size),
             model=self.name,
             version=f'mmpose_lift {__version__}')
         if out_file is not None:
@@ -170,35 +180,62 @@ class PoseLiftInferencer:
             samples = self.model.predict(inputs, None)
             for sample, at, (a, b) in zip(samples, index[rows], counted[rows]):
                 lifted[at[a:b]] = np.asarray(sample.pred_instances.keypoints)[a:b]
+        if not np.isfinite(lifted).all():
+            raise ValueError(f'model {self.name!r} gives NaN or infinite joints for this clip; are '
+                             'the keypoints pixels of an image of the given size?')
         return lifted
 
 
+def _one_of(weights: Optional[str], pose3d_weights: Optional[str]) -> Optional[str]:
+    if weights is not None and pose3d_weights is not None:
+        raise ValueError('weights and pose3d_weights are two names of one argument; give one')
+    return weights if weights is not None else pose3d_weights
+
+
+def _check_image_size(image_size, where: str) -> Tuple[int, int]:
+    try:
+        width, height = (int(x) for x in image_size)
+    except (TypeError, ValueError):
+        width = height = 0
+    if min(width, height) <= 0:
+        raise ValueError(f'{where}: the image size (width, height) in pixels is needed to '
+                         f'normalise 2D keypoints, found {image_size!r}')
+    return width, height
+
+
 class MMPoseInferencer(_MMPoseInferencer):
-    """MMPose's inferencer, whose ``pose3d`` is also an alias or config of this package.
+    """MMPose's inferencer, whose ``pose3d`` is also an alias, a config file or a config of ours.
 
     Args:
-        *args: As :class:`mmpose.apis.MMPoseInferencer`.
+        pose2d, pose2d_weights, pose3d, pose3d_weights: As in MMPose.
+        *args: Further arguments in MMPose's order.
+        weights: The same as ``pose3d_weights``.
         allow_random_weights: Run a 3D model that has no trained weights.
-        **kwargs: As :class:`mmpose.apis.MMPoseInferencer`.
+        **kwargs: As in MMPose.
+
+    Raises:
+        ValueError: Unknown model, or a checkpoint of another model.
 
     A 3D model of this package without weights constructs, and the first call raises
     :class:`MissingWeightsError`.
     """
 
-    def __init__(self, *args, allow_random_weights: bool = False, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, pose2d=None, pose2d_weights: Optional[str] = None,
+                 pose3d: Optional[Union[str, Path, Config]] = None,
+                 pose3d_weights: Optional[str] = None, *args, weights: Optional[str] = None,
+                 allow_random_weights: bool = False, **kwargs):
         self._refusal = None
-        names = ('pose2d', 'pose2d_weights', 'pose3d', 'pose3d_weights')
-        given: Dict[str, Optional[str]] = {**dict(zip(names, args)), **kwargs}
-        model, weights = given.get('pose3d'), given.get('pose3d_weights')
-        if model is None:
+        pose3d_weights = _one_of(weights, pose3d_weights)
+        pose3d = str(pose3d) if isinstance(pose3d, Path) else pose3d
+        super().__init__(pose2d, pose2d_weights, pose3d, pose3d_weights, *args, **kwargs)
+        if pose3d is None:
             return
-        entry = find_model(model)
-        if weights is not None:
-            check_weights(self.inferencer.model, weights)
-        elif not allow_random_weights and (osp.isfile(model) or
-                                           (entry is not None and not entry.get('Weights'))):
-            self._refusal = missing_weights_message(model)
+        named = isinstance(pose3d, str) and not osp.isfile(pose3d)
+        entry = find_model(pose3d) if named else None
+        if pose3d_weights is not None:
+            load_weights(self.inferencer.model, pose3d_weights)
+        elif not allow_random_weights and not (named and (entry is None or entry.get('Weights'))):
+            self._refusal = missing_weights_message(pose3d if named else 'given as a config')
 
     def __call__(self, *args, **kwargs) -> Iterator[dict]:
         """As :class:`mmpose.apis.MMPoseInferencer`; a generator of one dict per image or frame."""

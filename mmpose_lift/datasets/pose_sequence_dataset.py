@@ -124,8 +124,8 @@ class PoseSequenceDataset(Dataset):
         self.interval = interval
         self.flip = flip
         self.causal = causal
-        self.subjects = None if subjects is None else set(map(str, subjects))
-        self.actions = None if actions is None else set(actions)
+        self.subjects = _names(subjects)
+        self.actions = _names(actions)
         self.cameras_per_clip = cameras_per_clip
         self.camera_seed = camera_seed
         self.pipeline = Compose(pipeline)
@@ -145,16 +145,13 @@ class PoseSequenceDataset(Dataset):
             return
         self.stores = [self._open(name) for name in self.store_names]
         self._cameras = _CameraTable(h36m_cameras())
+        self._check_filters()
         self.clips: List[Clip] = []
         for i in range(len(self.stores)):
             self.clips += self._clips_of(i)
         if not self.clips:
-            raise ValueError(
-                f'no clip in {self.store_names} is left after filtering by subjects='
-                f'{sorted(self.subjects) if self.subjects else None} and actions='
-                f'{sorted(self.actions) if self.actions else None}; the stores hold subjects '
-                f'{sorted({s.subject for store in self.stores for s in store.sequences})} and '
-                f'actions {sorted({s.action for store in self.stores for s in store.sequences})}')
+            raise ValueError(f'no clip in {self.store_names} has both one of the subjects '
+                             f'{self.subjects} and one of the actions {self.actions}')
         self._clip_first = np.array([c.first for c in self.clips])
         self._clip_store = np.array([c.store for c in self.clips])
         self._clip_camera = np.array([c.camera for c in self.clips])
@@ -163,6 +160,15 @@ class PoseSequenceDataset(Dataset):
         self._clip_frames = np.array([c.num_frames for c in self.clips])
         self._lay_out_windows()
         self._ready = True
+
+    def _check_filters(self) -> None:
+        sequences = [seq for store in self.stores for seq in store.sequences]
+        for option, wanted, known in (
+                ('subjects', self.subjects, {str(seq.subject) for seq in sequences}),
+                ('actions', self.actions, {seq.action for seq in sequences})):
+            if wanted is not None and wanted - known:
+                raise ValueError(f'{option}: {sorted(wanted - known)} are in none of the stores '
+                                 f'{self.store_names}, which hold {sorted(known)}')
 
     def _open(self, name: Union[str, dict]):
         if isinstance(name, dict):
@@ -341,6 +347,12 @@ class PoseSequenceDataset(Dataset):
     def get_data_info(self, index: int) -> dict:
         """One window before the pipeline (the name MMEngine's tools look for)."""
         return self.read(np.asarray(index))
+
+
+def _names(names: Optional[Union[str, Sequence[str]]]) -> Optional[set]:
+    if names is None:
+        return None
+    return {names} if isinstance(names, str) else set(map(str, names))
 
 
 class _CameraTable:

@@ -2,7 +2,8 @@
 
 All of them compute in float64 and answer in the type and dtype of the prediction. They share
 
-    pred, gt: (..., K, 3) arrays or tensors of equal shape. Metres, where a unit matters.
+    pred, gt: (..., K, 3) arrays, tensors or nested lists of equal shape. Metres, where a unit
+        matters.
     mask: (..., K), nonzero where the joint is valid; None = all are.
     root_index: joint both poses are moved to first; None = no alignment.
     reduction: 'mean' over all valid joints of all poses (a scalar), or 'none', one value per pose
@@ -10,6 +11,8 @@ All of them compute in float64 and answer in the type and dtype of the predictio
 
 and raise ValueError where shapes do not fit, or where a value that is used is not finite.
 """
+
+from functools import wraps
 
 import numpy as np
 import torch
@@ -20,31 +23,63 @@ __all__ = ['auc', 'joint_errors', 'mpjpe', 'mpjve', 'mpvpe', 'n_joint_errors', '
            'p_joint_errors', 'p_mpjpe', 'pck', 'velocity_errors']
 
 
+def _array(value, name):
+    """A tensor as it is, anything else as an array of numbers."""
+    if isinstance(value, torch.Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f'{name} is no regular array: {error}') from error
+    if array.dtype.kind not in 'biuf':
+        raise ValueError(f'{name} must hold numbers, found {array.dtype}')
+    return array
+
+
+def _with_arrays(metric):
+    """Let a metric take nested lists for pred, gt and mask."""
+    @wraps(metric)
+    def wrapper(pred, gt, mask=None, *args, **kwargs):
+        mask = None if mask is None else _array(mask, 'mask')
+        return metric(_array(pred, 'pred'), _array(gt, 'gt'), mask, *args, **kwargs)
+    return wrapper
+
+
+@_with_arrays
 def mpjpe(pred, gt, mask=None, root_index=None, reduction='mean'):
     """Mean per-joint position error (protocol 1 with root-relative poses)."""
     return _reduced(joint_errors(pred, gt, mask, root_index), pred, mask, reduction)
 
 
-def mpvpe(pred, gt, mask=None, reduction='mean'):
+@_with_arrays
+def mpvpe(pred, gt, mask=None, root_index=None, reduction='mean'):
     """Mean per-vertex position error of (..., V, 3) meshes.
 
-    Vertices have no root among them: subtract each mesh's own root joint before.
+    Args:
+        root_index: Vertex both meshes are moved to first. Meshes are usually compared relative to a
+            root joint, which is no vertex: then leave it None and subtract each mesh's own root
+            joint before.
     """
-    return _reduced(joint_errors(pred, gt, mask), pred, mask, reduction)
+    return _reduced(joint_errors(pred, gt, mask, root_index), pred, mask, reduction)
 
 
-def p_mpjpe(pred, gt, mask=None, reduction='mean', align_valid_only=False):
+@_with_arrays
+def p_mpjpe(pred, gt, mask=None, root_index=None, reduction='mean', align_valid_only=False):
     """MPJPE after the best similarity transform of each pose (protocol 2); no reflections.
 
     Args:
+        root_index: Without effect, because the alignment undoes any translation; taken so that
+            all metrics can be called alike.
         align_valid_only: Find the alignment on the valid joints only. By default all joints take
             part, also invalid ones, as in the public code of Uplift and Upsample; they must then
             be finite too.
     """
+    _check_root(root_index, pred)
     errors = p_joint_errors(pred, gt, mask, align_valid_only)
     return _reduced(errors, pred, mask, reduction)
 
 
+@_with_arrays
 def n_mpjpe(pred, gt, mask=None, root_index=None, center=None, reduction='mean'):
     """MPJPE after the best scale of each pose, sum(p g) / sum(p p) (Rhodin et al., CVPR 2018).
 
@@ -56,6 +91,7 @@ def n_mpjpe(pred, gt, mask=None, root_index=None, center=None, reduction='mean')
     return _reduced(errors, pred, mask, reduction)
 
 
+@_with_arrays
 def mpjve(pred, gt, mask=None, reduction='mean'):
     """Mean per-joint velocity error of (..., T, K, 3) sequences, per frame.
 
@@ -68,28 +104,32 @@ def mpjve(pred, gt, mask=None, reduction='mean'):
     return _reduced(errors, pred, mask, reduction)
 
 
+@_with_arrays
 def pck(pred, gt, mask=None, root_index=None, reduction='mean', threshold=0.15):
     """Percentage of joints with an error strictly below the threshold (metres: 150 mm)."""
-    errors = joint_errors(pred, gt, mask, root_index)
-    return _reduced((errors < threshold) * 100.0, pred, mask, reduction)
+    errors = _tensor(joint_errors(pred, gt, mask, root_index))
+    return _reduced((errors < threshold).to(errors) * 100, pred, mask, reduction)
 
 
+@_with_arrays
 def auc(pred, gt, mask=None, root_index=None, reduction='mean'):
     """Mean PCK over the 31 thresholds 0, 5, ..., 150 mm, in percent (poses in metres).
 
     Strictly below, as in the evaluation code of MPI-INF-3DHP: the threshold 0 always counts 0.
     """
-    errors = joint_errors(pred, gt, mask, root_index)
-    below = sum((errors < 5 * i / 1000) * 1.0 for i in range(31))
+    errors = _tensor(joint_errors(pred, gt, mask, root_index))
+    below = sum((errors < 5 * i / 1000).to(errors) for i in range(31))
     return _reduced(below * (100 / 31), pred, mask, reduction)
 
 
+@_with_arrays
 def joint_errors(pred, gt, mask=None, root_index=None):
     """(..., K) distances; 0 where masked. Float64, as for the functions below."""
     p, g, m = _inputs(pred, gt, mask, root_index)
     return _output(torch.linalg.vector_norm(p - g, dim=-1), m, pred)
 
 
+@_with_arrays
 def p_joint_errors(pred, gt, mask=None, align_valid_only=False):
     """(..., K) distances after similarity alignment; 0 where masked."""
     p, g, m = _inputs(pred, gt, mask if align_valid_only else None)
@@ -99,6 +139,7 @@ def p_joint_errors(pred, gt, mask=None, align_valid_only=False):
     return _output(errors, m, pred)
 
 
+@_with_arrays
 def n_joint_errors(pred, gt, mask=None, root_index=None, center=None):
     """(..., K) distances after scale alignment; 0 where masked."""
     if center not in (None, 'mean') or (center and root_index is not None):
@@ -116,6 +157,7 @@ def n_joint_errors(pred, gt, mask=None, root_index=None, center=None):
     return _output(torch.linalg.vector_norm(scale * p - g, dim=-1), m, pred)
 
 
+@_with_arrays
 def velocity_errors(pred, gt, mask=None):
     """(..., T - 1, K) norms of the difference of the frame-to-frame displacements.
 
@@ -146,6 +188,12 @@ def _mask_tensor(mask, poses):
     return _tensor(mask).to(poses.device) != 0
 
 
+def _check_root(root_index, poses):
+    if (root_index is not None and poses.ndim > 1
+            and not -poses.shape[-2] <= root_index < poses.shape[-2]):
+        raise ValueError(f'root_index {root_index} is not among the {poses.shape[-2]} joints')
+
+
 def _inputs(pred, gt, mask, root_index=None):
     """Float64 tensors moved to the root joint, and the mask as bool or None.
 
@@ -156,8 +204,7 @@ def _inputs(pred, gt, mask, root_index=None):
                          f'{tuple(pred.shape)} and {tuple(gt.shape)}')
     p, g = _tensor(pred).to(torch.float64), _tensor(gt)
     g = g.to(p)
-    if root_index is not None and not -p.shape[-2] <= root_index < p.shape[-2]:
-        raise ValueError(f'root_index {root_index} is not among the {p.shape[-2]} joints')
+    _check_root(root_index, p)
     if mask is not None:
         mask = _mask_tensor(mask, p)
         unused = ~mask

@@ -1,5 +1,6 @@
 """Authors' published checkpoints to the state dicts of this package, and writing them safely."""
 
+import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -42,6 +43,7 @@ def convert_checkpoint(system: str, source: Source) -> 'OrderedDict[str, Tensor]
         ValueError: unknown system; keys are missing, unexpected or of wrong shape (named); the
             checkpoint belongs to another model.
         FileNotFoundError: no such file.
+        TypeError: ``source`` is neither a path nor a mapping.
     """
     if system not in SYSTEMS:
         raise ValueError(f'unknown system {system!r}: choose one of {", ".join(sorted(SYSTEMS))}')
@@ -77,6 +79,9 @@ def _read(source: Source) -> Tuple[Mapping, str]:
     """Content of a source and a name for it in messages."""
     if isinstance(source, Mapping):
         return source, 'the given dict'
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError('source must be the path of a checkpoint file or a dict of arrays, found '
+                        f'{type(source).__name__}')
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such checkpoint file')
@@ -116,8 +121,11 @@ def _original_keys(content: Mapping, where: str) -> Dict[str, Tensor]:
     for key, value in content.items():
         key = re.sub(r'^(sd/|module\.)+', '', str(key))
         key = re.sub(r':0$', '', key)
-        if not isinstance(value, (Tensor, np.ndarray, np.generic)):
-            raise ValueError(f'{where}: expected arrays, found {type(value).__name__} under '
+        numbers = isinstance(value, Tensor) or (
+            isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in 'biuf')
+        if not numbers:
+            found = getattr(value, 'dtype', type(value).__name__)
+            raise ValueError(f'{where}: expected arrays of numbers, found {found} under '
                              f'{key!r}; pass the state dict itself, or a file whose state dict is '
                              "under 'model_pos', 'state_dict' or 'model'")
         tensor = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(
@@ -188,7 +196,14 @@ def _mixste_shapes(tensors: Mapping[str, Tensor]) -> Dict[str, tuple]:
         shapes[f'{name}.weight'] = (outputs, *inputs)
         shapes[f'{name}.bias'] = (outputs, )
 
-    width = size('head.norm.weight', 0, 512)
+    # Which keys tell the width, best first: with the head missing the rest must still fit.
+    for key, axis in (('backbone.joint_embed.weight', 0), ('backbone.spatial_norm.weight', 0),
+                      ('head.norm.weight', 0), ('head.fc.weight', 1)):
+        width = size(key, axis, 0)
+        if width:
+            break
+    else:
+        width = 512
     pair('head.norm', width)
     pair('head.fc', size('head.fc.weight', 0, 3), width)
     if not any(key.startswith('backbone.') for key in tensors):

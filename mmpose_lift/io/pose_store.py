@@ -5,7 +5,8 @@ A store is a folder (written under a temporary name and renamed, never changed a
 * ``store.json``: format, version, source, unit, frame, skeleton, list of sequences, and for each
   array its file, dtype, shape and SHA-256; protected by its own checksum.
 * ``keypoints_3d.npy`` (N, K, 3) float32, metres, absolute; ``keypoints_2d_<source>.npy`` (N, K, 3)
-  float32, x and y in pixels and score; ``valid.npy`` (N,) bool.
+  float32, x and y in pixels and score; ``valid.npy`` (N,) bool. All values are finite,
+  also those of frames that are not valid.
 * ``cameras.json``: intrinsics with distortion and extrinsics by camera name.
 """
 
@@ -26,10 +27,14 @@ from .store_files import (
     FORMAT,
     VERSION,
     ArrayFile,
+    check_clip,
+    fill_invalid_frames,
     info_checksum,
+    keypoint_array,
     map_array,
     read_cameras,
     read_info,
+    valid_array,
 )
 
 FRAMES = ('camera', 'world')
@@ -298,24 +303,28 @@ class PoseStoreWriter:
             sequence: Description; ``first`` and ``last`` are set by the writer.
             keypoints_3d: (F, K, 3) metres.
             keypoints_2d: By source, (F, K, 2) pixels (score 1) or (F, K, 3) with score.
-            valid: (F,) bool, all frames by default.
+            valid: (F,) bool, all frames by default. A frame that is not valid may hold NaN or
+                infinite values; so that they never reach a network, the array gets the coordinates
+                of the nearest valid frame there (zeros where no frame is valid), and score zero.
 
         Returns:
             The description with its rows.
 
         Raises:
-            ValueError: empty clip, wrong joint count or length, values that are not finite in a
-                valid frame, other arrays than the clips before; the message names the clip and the
+            ValueError: empty clip, wrong joint count or length, values that are no numbers or not
+                finite (in float32) in a valid frame, 3D that is not in metres (median bone length
+                above 5), other arrays than the clips before; the message names the clip and the
                 array.
         """
-        arrays = {} if keypoints_3d is None else {'keypoints_3d': np.asarray(keypoints_3d)}
+        where = f'{self.path}: clip {sequence.name!r}'
+        given = {} if keypoints_3d is None else {'keypoints_3d': keypoints_3d}
         for name, array in (keypoints_2d or {}).items():
             if not _SOURCE_NAME.fullmatch(name):
                 raise ValueError(
                     f'2D source name {name!r}: use letters, digits, "_", "." and "-" only'
                 )
-            arrays[f'keypoints_2d_{name}'] = _with_score(np.asarray(array))
-        where = f'{self.path}: clip {sequence.name!r}'
+            given[f'keypoints_2d_{name}'] = array
+        arrays = {name: keypoint_array(where, name, array) for name, array in given.items()}
         if sequence.name in self._names:
             raise ValueError(f'{where} was added before; was the same file given twice?')
         if not arrays:
@@ -328,12 +337,10 @@ class PoseStoreWriter:
         length = len(next(iter(arrays.values())))
         if length == 0:
             raise ValueError(f'{where} is empty (0 frames); leave it out')
-        arrays['valid'] = (
-            np.ones(length, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)
-        )
-        joints = get_skeleton(self.skeleton).num_joints
+        arrays['valid'] = valid_array(where, valid, length)
         _check_sequence(str(self.path), self.frame, sequence, keypoints_2d or {})
-        _check_clip(where, arrays, length, joints, self.skeleton)
+        check_clip(where, arrays, length, get_skeleton(self.skeleton))
+        fill_invalid_frames(arrays)
         for name, array in arrays.items():
             if name not in self._arrays:
                 self._arrays[name] = self._stack.enter_context(
@@ -445,12 +452,6 @@ def write_store(
             )
 
 
-def _with_score(array: np.ndarray) -> np.ndarray:
-    if array.ndim == 3 and array.shape[-1] == 2:
-        return np.concatenate([array, np.ones_like(array[..., :1])], axis=-1)
-    return array
-
-
 def _check_kind(where: str, frame: str, skeleton: str) -> None:
     if frame not in FRAMES:
         raise ValueError(
@@ -475,26 +476,6 @@ def _check_sequence(where: str, frame: str, sequence: Sequence, sources) -> None
             f'{where}: clip {sequence.name!r} has 2D keypoints but the image size '
             f'{sequence.width}x{sequence.height}'
         )
-
-
-def _check_clip(
-    where: str, arrays: Dict[str, np.ndarray], length: int, joints: int, skeleton: str
-) -> None:
-    for name, array in arrays.items():
-        expected = (length,) if name == 'valid' else (length, joints, 3)
-        if array.shape != expected:
-            raise ValueError(
-                f'{where}: array {name!r} has shape {array.shape}, expected {expected} '
-                f'({joints} joints of skeleton {skeleton!r})'
-            )
-    for name in set(arrays) - {'valid'}:
-        bad = ~np.isfinite(arrays[name]).all(axis=(1, 2)) & arrays['valid']
-        if bad.any():
-            raise ValueError(
-                f'{where}: array {name!r} is not finite (NaN or infinite) in {bad.sum()} '
-                f'frame(s), first {np.flatnonzero(bad)[0]}; repair or remove these frames, '
-                'or mark them as not valid'
-            )
 
 
 def _read_sequences(path: Path, rows: List[dict]) -> List[Sequence]:

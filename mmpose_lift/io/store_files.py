@@ -1,4 +1,4 @@
-"""Files of a pose store: array files written as a stream, ``store.json`` and its checksum."""
+"""Files of a pose store: arrays checked and written as a stream, ``store.json``, its checksum."""
 
 import hashlib
 import json
@@ -8,9 +8,11 @@ from typing import Dict
 import numpy as np
 
 from ..geometry.cameras import Camera
+from ..geometry.skeletons import Skeleton
 
 FORMAT = 'mmpose_lift.pose_store'
 VERSION = 1
+LONGEST_BONE = 5.0  # metres; above it as the median of a clip, the unit is another one
 _HEADER_BYTES = 128  # fixed, so that the number of rows can be filled in after streaming
 
 
@@ -54,6 +56,90 @@ class ArrayFile:
 
     def __exit__(self, *_):
         self._file.close()
+
+
+def keypoint_array(where: str, name: str, values) -> np.ndarray:
+    """Float32 array of keypoints; (F, K, 2) pixels get the score 1."""
+    array = _plain_array(where, name, values, 'fiu')
+    with np.errstate(over='ignore'):  # too large becomes infinite, which check_clip refuses
+        array = np.atleast_1d(array.astype(np.float32, copy=False))
+    if name != 'keypoints_3d' and array.ndim == 3 and array.shape[-1] == 2:
+        return np.concatenate([array, np.ones_like(array[..., :1])], axis=-1)
+    return array
+
+
+def valid_array(where: str, values, length: int) -> np.ndarray:
+    """Bool array, all true by default."""
+    if values is None:
+        return np.ones(length, dtype=bool)
+    return _plain_array(where, 'valid', values, 'biu').astype(bool, copy=False)
+
+
+def _plain_array(where: str, name: str, values, kinds: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f'{where}: array {name!r} is no regular array: {error}') from error
+    if array.dtype.kind not in kinds:
+        expected = 'bool' if 'b' in kinds else 'numbers'
+        raise ValueError(
+            f'{where}: array {name!r} holds values of type {array.dtype}, expected {expected}; '
+            'convert them first'
+        )
+    return array
+
+
+def check_clip(where: str, arrays: Dict[str, np.ndarray], length: int, skeleton: Skeleton) -> None:
+    """Check shapes, finite values in the valid frames, and the unit of the 3D poses."""
+    joints = skeleton.num_joints
+    for name, array in arrays.items():
+        expected = (length,) if name == 'valid' else (length, joints, 3)
+        if array.shape != expected:
+            raise ValueError(
+                f'{where}: array {name!r} has shape {array.shape}, expected {expected} '
+                f'({joints} joints of skeleton {skeleton.name!r})'
+            )
+    valid = arrays['valid']
+    for name in sorted(set(arrays) - {'valid'}):
+        bad = ~np.isfinite(arrays[name]).all(axis=(1, 2)) & valid
+        if bad.any():
+            raise ValueError(
+                f'{where}: array {name!r} is not finite (NaN, infinite or beyond float32) in '
+                f'{bad.sum()} frame(s), first {np.flatnonzero(bad)[0]}; repair or remove these '
+                'frames, or mark them as not valid'
+            )
+    if 'keypoints_3d' in arrays and valid.any():
+        bone = _median_bone(arrays['keypoints_3d'][valid], skeleton)
+        if bone > LONGEST_BONE:
+            raise ValueError(
+                f"{where}: array 'keypoints_3d' has a median bone length of {bone:.4g}, expected "
+                f'metres (at most {LONGEST_BONE:g}); are these millimetres? Divide them by 1000'
+            )
+
+
+def _median_bone(points: np.ndarray, skeleton: Skeleton) -> float:
+    parents, children = np.array(skeleton.bones).T
+    bones = points[:, children].astype(np.float64) - points[:, parents]
+    return float(np.median(np.linalg.norm(bones, axis=-1)))
+
+
+def fill_invalid_frames(arrays: Dict[str, np.ndarray]) -> None:
+    """Replace invalid frames that are not finite: nearest valid coordinates, score zero."""
+    rows = np.flatnonzero(arrays['valid'])
+    for name in set(arrays) - {'valid'}:
+        array = arrays[name]
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2)))
+        if not len(bad):
+            continue
+        arrays[name] = array = array.copy()
+        if len(rows):
+            after = np.searchsorted(rows, bad)
+            before, after = rows[np.maximum(after - 1, 0)], rows[np.minimum(after, len(rows) - 1)]
+            array[bad] = array[np.where(abs(bad - before) <= abs(after - bad), before, after)]
+        else:
+            array[bad] = 0
+        if name != 'keypoints_3d':
+            array[bad, :, 2] = 0
 
 
 def info_checksum(info: dict) -> str:

@@ -1,3 +1,4 @@
+import copy
 import json
 import subprocess
 import sys
@@ -103,12 +104,17 @@ def test_mmpose_json_with_one_person(inferencer, tmp_path):
     frames = [dict(frame_id=i, instances=[dict(keypoints=k.tolist(), keypoint_scores=[1.] * 17)])
               for i, k in enumerate(keypoints)]
     path = tmp_path / 'results.json'
-    path.write_text(json.dumps(dict(meta_info={}, instance_info=frames)))
-    found = inferencer(path, (1000, 1002))['keypoints_2d']
+    path.write_text(json.dumps(dict(meta_info=dict(dataset_name='coco'), instance_info=frames)))
+    np.testing.assert_allclose(inferencer(path, (1000, 1002))['keypoints_2d'][..., :2],
+                               convert_keypoints(keypoints, 'coco', 'h36m'), rtol=1e-5)
+    path.write_text(json.dumps(frames))
+    with pytest.raises(ValueError, match='coco'):
+        inferencer(path, (1000, 1002))
+    found = inferencer(path, (1000, 1002), skeleton='h36m')['keypoints_2d']
     np.testing.assert_allclose(found[..., :2], keypoints, rtol=1e-6)
     assert (found[..., 2] == 1).all()
     frames[3]['instances'] = frames[3]['instances'] * 2
-    path.write_text(json.dumps(dict(instance_info=frames)))
+    path.write_text(json.dumps(frames))
     with pytest.raises(ValueError, match='frame 3.*one person'):
         inferencer(path, (1000, 1002))
 
@@ -119,6 +125,9 @@ def test_mmpose_json_with_one_person(inferencer, tmp_path):
     (clip(0), {}, 'no frames'),
     (np.full((4, 17, 2), np.nan), {}, '4 of 4 frames'),
     (clip(9), dict(image_size=None), 'image size'),
+    (clip(9), dict(image_size=1000), 'image size'),
+    (clip(9), dict(fps='fast'), 'fps'),
+    (clip(9) * 1e300, {}, 'infinite'),
     (clip(9), dict(skeleton='h36n'), 'h36n'),
     ('nowhere.npz', {}, 'nowhere.npz'),
 ])
@@ -161,6 +170,18 @@ def test_weights_of_another_model_are_refused(config, inferencer, tmp_path):
                                inferencer.lift(clip(30), (1000, 1002)), atol=1e-6)
     with pytest.raises(ValueError, match='other.pth.*not of this model'):
         PoseLiftInferencer(config, str(other), device='cpu')
+    deeper = copy.deepcopy(config)
+    deeper.model.backbone.depth = 2
+    torch.save(dict(state_dict=PoseLiftInferencer(deeper, device='cpu').model.state_dict()), other)
+    with pytest.raises(ValueError, match='not of the model'):
+        PoseLiftInferencer(config, str(other), device='cpu')
+    torch.save([1, 2], other)
+    with pytest.raises(ValueError, match='found list'):
+        PoseLiftInferencer(config, pose3d_weights=str(other), device='cpu')
+    state = inferencer.model.state_dict()
+    torch.save(dict(state_dict={k: v * np.nan for k, v in state.items()}), other)
+    with pytest.raises(ValueError, match='NaN'):
+        PoseLiftInferencer(config, str(other), device='cpu')
     with pytest.raises(FileNotFoundError, match='gone.pth'):
         PoseLiftInferencer(config, str(tmp_path / 'gone.pth'), device='cpu')
 
@@ -198,8 +219,8 @@ def test_our_inferencer_runs_the_alias_on_a_real_video(shared_dir, small_config_
     assert refused.inferencer.model.backbone.num_frames == 243
     with pytest.raises(MissingWeightsError, match='pose3d_weights'):
         refused(str(video))
-    check_video_output(MMPoseInferencer(pose3d=small_config_file, allow_random_weights=True,
-                                        **options), video)
+    check_video_output(MMPoseInferencer(pose3d=Config.fromfile(small_config_file),
+                                        allow_random_weights=True, **options), video)
 
 
 def test_one_target_frame_gives_one_pose(inferencer):

@@ -162,8 +162,11 @@ def test_filters_and_several_stores(tmp_path, rng):
     both = PoseSequenceDataset([a, b], seq_len=30, actions=['Walking'])
     item = both.read(np.arange(2))
     np.testing.assert_array_equal(item['keypoints'][0], item['keypoints'][1])
+    assert {c.subject for c in PoseSequenceDataset(a, seq_len=5, subjects='S9').clips} == {'S9'}
     with pytest.raises(ValueError, match="S7.*S1.*S9"):
-        PoseSequenceDataset(a, subjects=['S7'])
+        PoseSequenceDataset(a, subjects=['S1', 'S7'])
+    with pytest.raises(ValueError, match='both'):
+        PoseSequenceDataset(a, subjects=['S1'], actions=['Eating'])
 
 
 @pytest.mark.parametrize('kwargs, message', [

@@ -81,6 +81,40 @@ def test_hand_made():
                                np.linalg.norm(scale * pred[0] - gt[0], axis=-1).mean())
 
 
+@pytest.mark.parametrize('name', ['mpjpe', 'p_mpjpe', 'n_mpjpe', 'pck', 'auc', 'mpvpe'])
+def test_called_alike(rng, name):
+    """(pred, gt, mask, root_index, ...) in this order, with reduction by name."""
+    metric = getattr(F, name)
+    pred, gt = pair(rng)
+    mask = np.ones((6, 17))
+    mask[2, 5:] = 0
+    moved = [x - x[:, 3:4] for x in (pred, gt)]
+    for reduction in ('mean', 'none'):
+        found = metric(pred, gt, mask, 3, reduction=reduction)
+        np.testing.assert_allclose(found, metric(*moved, mask, reduction=reduction), rtol=1e-9)
+    with pytest.raises(ValueError, match='root_index 17 is not among the 17 joints'):
+        metric(pred, gt, mask, 17)
+
+
+@pytest.mark.parametrize('name', ['mpjpe', 'p_mpjpe', 'n_mpjpe', 'mpjve', 'pck', 'auc', 'mpvpe',
+                                  'joint_errors', 'p_joint_errors', 'n_joint_errors',
+                                  'velocity_errors'])
+def test_plain_lists(rng, name):
+    metric = getattr(F, name)
+    pred, gt = pair(rng)
+    mask = (rng.random((6, 17)) < 0.8).astype(int)
+    found = metric(pred.tolist(), gt.tolist(), mask.tolist())
+    np.testing.assert_array_equal(found, metric(pred, gt, mask))
+    assert not isinstance(found, torch.Tensor)
+    tensor = metric(torch.from_numpy(pred), gt.tolist(), mask.tolist())
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_allclose(tensor, found, rtol=1e-12)
+    with pytest.raises(ValueError, match='gt is no regular array'):
+        metric(pred, [[[0, 0, 0]], [[0, 0, 0], [0, 0, 0]]])
+    with pytest.raises(ValueError, match='pred must hold numbers, found <U1'):
+        metric('x', gt)
+
+
 def test_pck_and_auc_thresholds_are_strict():
     error = np.array([0.0, 0.149, 0.15, 0.2, 0.0049])
     gt = np.zeros((1, 5, 3))

@@ -116,6 +116,21 @@ def test_problems_are_named_together(model):
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize('lost', ['head.', 'Spatial_patch_to_embedding.'])
+def test_missing_keys_are_not_reported_as_wrong_shapes(model, lost):
+    names = dict(zip(ORIGINAL.values(), ORIGINAL))
+    state = original_state(model)
+    gone = [key for key in state if key.startswith(lost)]
+    for key in gone:
+        del state[key]
+    with pytest.raises(ValueError, match='missing: ') as error:
+        convert_checkpoint('mixste', state)
+    for key in gone:
+        name, _, last = key.rpartition('.')
+        assert f'{names[name]}.{last}' in str(error.value)
+    assert 'wrong shape' not in str(error.value)
+
+
 def test_missing_last_block_of_one_kind(model):
     state = {k: v for k, v in original_state(model).items() if not k.startswith('TTEblocks.1.')}
     with pytest.raises(ValueError, match='missing: backbone.temporal_blocks.1.attn.proj.bias'):
@@ -141,6 +156,13 @@ def test_bad_sources(tmp_path):
         convert_checkpoint('mixste', {})
     with pytest.raises(ValueError, match="found int under 'epoch'"):
         convert_checkpoint('mixste', {'epoch': 3})
+    for name, values in [('text', np.array('text')), ('names', np.array([None]))]:
+        with pytest.raises(ValueError, match=f"expected arrays of numbers, found .* '{name}'"):
+            convert_checkpoint('mixste', {name: values})
+    for source in (None, 3, ['a.bin'], b'a.bin'):
+        with pytest.raises(TypeError, match='source must be the path .* or a dict of arrays, '
+                                            f'found {type(source).__name__}'):
+            convert_checkpoint('mixste', source)
     for name in ('broken.bin', 'broken.npz', 'broken.safetensors'):
         (tmp_path / name).write_bytes(b'not a checkpoint at all')
         with pytest.raises(ValueError, match=name):

@@ -215,6 +215,17 @@ def test_unknown_2d_source(store_path):
         (lambda a: dict(sequence=clip('B', width=0)), 'image size 0x1002'),
         (lambda a: dict(sequence=clip('A')), 'given twice'),
         (lambda a: dict(valid=np.ones(3, bool)), "'valid' has shape"),
+        (lambda a: dict(valid=['yes'] * 7), "'valid' holds values of type <U3, expected bool"),
+        (
+            lambda a: dict(keypoints_3d=a[0].astype(str)),
+            "clip 'S1/B/.*'keypoints_3d' holds values of type <U.*, expected numbers",
+        ),
+        (lambda a: dict(keypoints_2d={'gt': a[1] + 1j}), "'keypoints_2d_gt' holds .*complex"),
+        (lambda a: dict(keypoints_3d=a[0].astype(object)), 'type object, expected numbers'),
+        (lambda a: dict(keypoints_3d=[[1], [1, 2]]), "'keypoints_3d' is no regular array"),
+        (lambda a: dict(keypoints_3d=3.0), r"'keypoints_3d' has shape \(1,\)"),
+        (lambda a: dict(keypoints_3d=a[0] * np.float64(1e300)), 'beyond float32. in 7 frame'),
+        (lambda a: dict(keypoints_3d=a[0] * 1000), 'median bone length .*are these millimetres'),
     ],
 )
 def test_bad_clip_leaves_nothing(tmp_path, rng, change, message):
@@ -227,12 +238,35 @@ def test_bad_clip_leaves_nothing(tmp_path, rng, change, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nan_in_frames_that_are_not_valid(tmp_path, rng):
-    points, _ = arrays(rng)
-    points[2] = np.nan
+def test_nan_in_frames_that_are_not_valid_is_not_stored(tmp_path, rng):
+    points, pixels = arrays(rng)
+    stored = points.copy(), pixels.copy()
+    valid = np.array([0, 1, 0, 0, 0, 1, 0], dtype=bool)
+    points[[0, 3, 4, 6], 5] = np.nan
+    pixels[4, 2, 2] = np.inf
+    given = points.copy(), pixels.copy()
     with PoseStoreWriter(tmp_path / 'store', source='', frame='camera') as writer:
-        writer.add_sequence(clip(), points, valid=np.arange(7) != 2)
-    assert np.isnan(PoseStore.open(tmp_path / 'store').keypoints_3d[2]).all()
+        writer.add_sequence(clip(), points, {'gt': pixels}, valid)
+    store = PoseStore.open(tmp_path / 'store')
+    # frame 2 is not valid but finite: kept; 3 is as far from 1 as from 5: the earlier one
+    np.testing.assert_array_equal(store.keypoints_3d, stored[0][[1, 1, 2, 1, 5, 5, 5]])
+    stored[1][4] = stored[1][5]
+    stored[1][4, :, 2] = 0
+    np.testing.assert_array_equal(store.keypoints_2d('gt'), stored[1])
+    np.testing.assert_array_equal(store.valid, valid)
+    np.testing.assert_array_equal(points, given[0])
+    np.testing.assert_array_equal(pixels, given[1])
+
+
+def test_clip_without_any_valid_frame(tmp_path, rng):
+    points, _ = arrays(rng)
+    points[2] = 1e3 * points[2]
+    points[4] = np.nan
+    with PoseStoreWriter(tmp_path / 'store', source='', frame='camera') as writer:
+        writer.add_sequence(clip(), points, valid=np.zeros(7, bool))
+    store = PoseStore.open(tmp_path / 'store')
+    assert (store.keypoints_3d[4] == 0).all()
+    np.testing.assert_array_equal(store.keypoints_3d[:4], points[:4])
 
 
 def test_no_clip_and_interruption_leave_nothing(tmp_path, rng):

@@ -11,7 +11,7 @@ TINY = [
     'test_dataloader.dataset.stores.num_clips=2', 'test_dataloader.dataset.stores.num_frames=60',
     'val_dataloader.dataset.stores.num_clips=2', 'val_dataloader.dataset.stores.num_frames=60',
     'default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=-1',
-    'train_cfg.val_interval=10',
+    'train_cfg.val_interval=10', 'param_scheduler.0.end=2',
     'train_dataloader.dataset.flip=copies',  # no randomness, so that runs can be compared
 ]
 

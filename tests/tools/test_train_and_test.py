@@ -27,7 +27,7 @@ def trained(root_dir, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('trained')
     subprocess.run([sys.executable, str(root_dir / 'tools/train.py'), str(root_dir / CONFIG),
                     '--work-dir', str(work_dir), '--cfg-options', *TINY, 'train_cfg.max_epochs=3',
-                    'param_scheduler.0.total_steps=3'],
+                    'param_scheduler.1.T_max=3'],
                    check=True, capture_output=True)
     return work_dir
 
@@ -42,7 +42,7 @@ def test_checkpoints_test_to_their_metrics(tool, trained, root_dir, tmp_path):
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tool, trained, root_dir, tmp_path):
-    options = [*TINY, 'train_cfg.max_epochs=3', 'param_scheduler.0.total_steps=3']
+    options = [*TINY, 'train_cfg.max_epochs=3', 'param_scheduler.1.T_max=3']
     process = subprocess.Popen(
         [sys.executable, str(root_dir / 'tools/train.py'), str(root_dir / CONFIG), '--work-dir',
          str(tmp_path), '--cfg-options', *options], stdout=subprocess.DEVNULL,
@@ -55,7 +55,8 @@ def test_a_killed_run_resumes_to_the_same_weights(tool, trained, root_dir, tmp_p
     assert not (tmp_path / 'epoch_3.pth').exists(), 'the run ended before it could be killed'
     for path in tmp_path.glob('*.pth'):
         weights(path)  # what is there under its final name is whole
-    tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path, '--resume', options=options)
+    done = tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path, '--resume', options=options)
+    assert 'resumed epoch: ' in done.stdout + done.stderr
     assert not [p for p in tmp_path.iterdir() if 'partial' in p.name]
     expected, found = weights(trained / 'epoch_3.pth'), weights(tmp_path / 'epoch_3.pth')
     torch.testing.assert_close(dict(found), dict(expected), atol=1e-6, rtol=1e-5)
@@ -63,7 +64,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tool, trained, root_dir, tmp_p
 
 def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
     """Same global batch, no randomness: the same losses and weights with and without gloo."""
-    options = [*TINY, 'train_cfg.max_epochs=1', 'param_scheduler.0.total_steps=1',
+    options = [*TINY, 'train_cfg.max_epochs=1', 'param_scheduler.1.T_max=1',
                'train_dataloader.drop_last=True',
                'default_hooks.logger.interval=1', 'log_processor.window_size=1']
     tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path / 'one', options=options)
@@ -75,7 +76,10 @@ def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
          str(tmp_path / 'two'), '--cfg-options', *halved], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (weights(tmp_path / n / 'epoch_1.pth') for n in ('one', 'two'))
-    torch.testing.assert_close(dict(one), dict(two), atol=2e-5, rtol=2e-4)
+    for state in (one, two):  # keys' biases have no gradient but noise, which Adam blows up
+        for key in [k for k in state if k.endswith('qkv.bias')]:
+            state[key].chunk(3)[1].zero_()
+    torch.testing.assert_close(dict(one), dict(two), atol=1e-4, rtol=1e-3)
     done = subprocess.run(
         ['bash', str(root_dir / 'tools/dist_test.sh'), str(root_dir / CONFIG),
          str(tmp_path / 'two/epoch_1.pth'), '2', '--out', str(tmp_path / 'two.json'), '--work-dir',
@@ -103,6 +107,16 @@ def test_user_errors_are_one_line(tool, trained, root_dir, tmp_path):
     message = error_of(tool('test.py', config, tmp_path / 'gone.pth', *work, options=TINY,
                             check=False))
     assert 'gone.pth' in message
+    deeper = [o.replace('backbone.depth=1', 'backbone.depth=2') for o in TINY]
+    message = error_of(tool('test.py', config, trained / 'epoch_3.pth', *work, options=deeper,
+                            check=False))
+    assert 'missing' in message
+    message = error_of(tool('train.py', config, '--work-dir', tmp_path / 'empty', '--resume',
+                            options=TINY, check=False))
+    assert 'empty' in message
+    message = error_of(tool('train.py', config, *work, options=[*TINY, 'max_epochs=3'],
+                            check=False))
+    assert 'max_epochs' in message
 
 
 @pytest.mark.parametrize('line, name', [
@@ -111,6 +125,8 @@ def test_user_errors_are_one_line(tool, trained, root_dir, tmp_path):
     ("model = dict(backbone=dict(type='MixSTEE'))", 'MixSTEE'),
     ("model = dict(", 'typo.py'),
     ("train_dataloader = dict(dataset=dict(stores='nowhere'))", 'nowhere'),
+    ("optim_wrapper = dict(optimizer=dict(type='AdmW'))", 'AdamW'),
+    ("x = 1 / 0", 'typo.py'),
 ])
 def test_a_config_typo_is_named(tool, root_dir, tmp_path, line, name):
     config = tmp_path / 'typo.py'
