@@ -107,7 +107,7 @@ def lift(checkpoint, out_dir):
         camera axes (3,).
     """
     init_default_scope('mmpose')
-    data = PoseSequenceDataset(dict(num_clips=1, num_frames=300, seed=2), seq_len=300,
+    data = PoseSequenceDataset(dict(num_clips=1, num_frames=300, seed=5), seq_len=300,
                                windows='unique', cameras_per_clip=1)
     clip, camera = data.read(np.array(0)), h36m_cameras()[data.clips[0].camera]
     source = out_dir / 'keypoints_2d.npz'

@@ -66,6 +66,8 @@ def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
     """Same global batch, no randomness: the same losses and weights with and without gloo."""
     options = [*TINY, 'train_cfg.max_epochs=1', 'param_scheduler.1.T_max=1',
                'train_dataloader.drop_last=True',
+               # Adam's first steps blow up rounding where the gradient is nearly zero
+               'optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.lr=0.05',
                'default_hooks.logger.interval=1', 'log_processor.window_size=1']
     tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path / 'one', options=options)
     halved = [o.replace('batch_size=4', 'batch_size=2') for o in options]
@@ -76,10 +78,7 @@ def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
          str(tmp_path / 'two'), '--cfg-options', *halved], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (weights(tmp_path / n / 'epoch_1.pth') for n in ('one', 'two'))
-    for state in (one, two):  # keys' biases have no gradient but noise, which Adam blows up
-        for key in [k for k in state if k.endswith('qkv.bias')]:
-            state[key].chunk(3)[1].zero_()
-    torch.testing.assert_close(dict(one), dict(two), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(dict(one), dict(two), atol=1e-5, rtol=1e-4)
     done = subprocess.run(
         ['bash', str(root_dir / 'tools/dist_test.sh'), str(root_dir / CONFIG),
          str(tmp_path / 'two/epoch_1.pth'), '2', '--out', str(tmp_path / 'two.json'), '--work-dir',
