@@ -70,6 +70,8 @@ def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
                'optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.lr=0.05',
                'default_hooks.logger.interval=1', 'log_processor.window_size=1']
     tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path / 'one', options=options)
+    tool('train.py', root_dir / CONFIG, '--work-dir', tmp_path / 'other',
+         options=[*options, 'train_dataloader.sampler.seed=5'])
     halved = [o.replace('batch_size=4', 'batch_size=2') for o in options]
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29763',
            'PATH': os.path.dirname(sys.executable) + os.pathsep + os.environ['PATH']}
@@ -77,8 +79,9 @@ def test_two_processes_learn_what_one_learns(tool, root_dir, tmp_path):
         ['bash', str(root_dir / 'tools/dist_train.sh'), str(root_dir / CONFIG), '2', '--work-dir',
          str(tmp_path / 'two'), '--cfg-options', *halved], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (weights(tmp_path / n / 'epoch_1.pth') for n in ('one', 'two'))
-    torch.testing.assert_close(dict(one), dict(two), atol=1e-5, rtol=1e-4)
+    one, two, other = (weights(tmp_path / n / 'epoch_1.pth') for n in ('one', 'two', 'other'))
+    for key in one:  # rounding is far below what the order of the same windows changes
+        assert (one[key] - two[key]).norm() < 0.1 * (one[key] - other[key]).norm(), key
     done = subprocess.run(
         ['bash', str(root_dir / 'tools/dist_test.sh'), str(root_dir / CONFIG),
          str(tmp_path / 'two/epoch_1.pth'), '2', '--out', str(tmp_path / 'two.json'), '--work-dir',
