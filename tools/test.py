@@ -1,6 +1,8 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint: tools/test.py CONFIG CHECKPOINT [--out METRICS.json] [...]."""
 
+import os.path as osp
+
 import mmengine
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
@@ -24,6 +26,8 @@ def main():
     args = parser.parse_args()
     with one_line_errors():
         config = prepare_config(args)
+        if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
+            raise FileNotFoundError(f'checkpoint {args.checkpoint!r}: no such file')
         config.load_from = args.checkpoint
         if args.dump is not None:
             evaluators = config.test_evaluator

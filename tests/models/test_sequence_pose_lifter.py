@@ -181,3 +181,8 @@ def test_errors():
         LiftingHead(8, 17)(torch.zeros(1, 9, 17, 16))
     with pytest.raises(ValueError, match='unknown skeleton'):
         build(skeleton='h36n')
+
+
+def test_a_misspelt_test_option_is_named():
+    with pytest.raises(ValueError, match='fliptest.*flip_test'):
+        build(test_cfg=dict(fliptest=True))

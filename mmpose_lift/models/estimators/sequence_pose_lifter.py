@@ -11,6 +11,7 @@ from ...geometry.skeletons import get_skeleton
 from ..heads.lifting_head import mirror_poses
 
 Config = Optional[dict]
+TEST_OPTIONS = {'flip_test', 'flip_indices', 'output_keypoint_indices'}
 
 
 @MODELS.register_module()
@@ -27,7 +28,7 @@ class SequencePoseLifter(PoseLifter):
         head: Config of a head like :class:`LiftingHead`.
         train_cfg: Passed to the head.
         test_cfg: ``flip_test=True`` averages the prediction with that of the mirrored input;
-            the whole dict is passed to the head.
+            the whole dict is passed to the head. Unknown options are refused.
         skeleton: Joint order; it gives the flip indices where a sample's metainfo has none.
         data_preprocessor: Default: :class:`LiftingDataPreprocessor`.
         init_cfg: MMEngine initialisation.
@@ -45,6 +46,10 @@ class SequencePoseLifter(PoseLifter):
         super().__init__(
             backbone=backbone, neck=neck, head=head, train_cfg=train_cfg, test_cfg=test_cfg,
             data_preprocessor=data_preprocessor, init_cfg=init_cfg, metainfo=metainfo)
+        unknown = set(self.test_cfg) - TEST_OPTIONS
+        if unknown:
+            raise ValueError(f'test_cfg: unknown options {sorted(unknown)}, known are '
+                             f'{sorted(TEST_OPTIONS)}')
         self.skeleton = get_skeleton(skeleton)
         if self.with_head and hasattr(self.head, 'causal'):
             self.head.causal = self.causal
