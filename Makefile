@@ -36,7 +36,7 @@ $(STAMP): $(INSTALL_FILES)
 	@if [ "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = 3.12 ]; then \
 		set -e -x; \
 		$(BIN)/python -m pip install 'setuptools<81' wheel cython "$$(grep '^numpy==' requirements.txt)"; \
-		$(BIN)/python -m pip install --no-build-isolation "$$(grep '^xtcocotools==' requirements.txt)"; fi
+		$(BIN)/python -m pip install --no-build-isolation --no-deps "$$(grep '^xtcocotools==' requirements.txt)"; fi
 	$(BIN)/python -m pip install -r requirements.txt -e .
 	$(BIN)/python -m pip check
 	@touch $@

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 import mmpose_lift  # noqa: F401  (registers the components, also for MMPose's own configs)
 from mmpose_lift.apis.command_line import (
+    leave_distributed,
     load_weights,
     one_line_errors,
     prepare_config,
@@ -43,6 +44,7 @@ def main():
     if args.out is not None and is_main_process():
         with atomic_write(args.out) as path:
             mmengine.dump(metrics, str(path))
+    leave_distributed()
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import mmpose_lift  # noqa: F401  (registers the components, also for MMPose's o
 from mmpose_lift.apis.command_line import (
     check_training,
     latest_checkpoint,
+    leave_distributed,
     load_weights,
     one_line_errors,
     prepare_config,
@@ -57,6 +58,7 @@ def main():
         for loop in ('train_loop', 'val_loop'):
             getattr(runner, loop)
     runner.train()
+    leave_distributed()
 
 
 if __name__ == '__main__':

@@ -71,6 +71,16 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     return config
 
 
+def leave_distributed() -> None:
+    """End the process group, where there is one, when all processes have come here.
+
+    Left to the end of the interpreter, its threads now and then abort the process.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def latest_checkpoint(work_dir: str) -> str:
     """The checkpoint that a run in ``work_dir`` goes on from.
 
