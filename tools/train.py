@@ -28,6 +28,7 @@ def main():
     args = parser.parse_args()
     with one_line_errors():
         config = prepare_config(args)
+        check_training(config)
         if args.no_validate:
             config.val_cfg = config.val_dataloader = config.val_evaluator = None
         if args.amp:
@@ -45,7 +46,6 @@ def main():
             config.resume = True
             config.load_from = (latest_checkpoint(config.work_dir) if args.resume == 'auto' else
                                 args.resume)
-        check_training(config)
         runner = Runner.from_cfg(config)
         if args.resume is not None:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -13,8 +13,8 @@ from typing import Iterator, Optional
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
-from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmpose.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
 
 USER_ERRORS = (ValueError, OSError, KeyError, TypeError, ImportError, AssertionError)
@@ -104,8 +104,12 @@ def check_training(config: Config) -> None:
     """Refuse an unknown optimiser or schedule, which MMEngine would report without its name.
 
     Raises:
-        ValueError: The registry has no such type; similar ones are listed.
+        ValueError: No optimiser is given, or the registry has no such type; similar ones are
+            listed.
     """
+    if not config.get('optim_wrapper'):
+        raise ValueError(f'config {config.filename!r} has no optim_wrapper: it can be tested, not '
+                         'trained')
     schedules = config.get('param_scheduler') or []
     parts = [(OPTIMIZERS, 'optim_wrapper.optimizer', config.optim_wrapper.get('optimizer'))]
     parts += [(PARAM_SCHEDULERS, f'param_scheduler.{i}', schedule) for i, schedule in enumerate(
@@ -113,7 +117,8 @@ def check_training(config: Config) -> None:
     for registry, where, part in parts:
         name = part.get('type') if isinstance(part, dict) else None
         if isinstance(name, str) and registry.get(name) is None:
-            close = difflib.get_close_matches(name, registry.root.module_dict, n=3)
+            known = [*registry.module_dict, *registry.parent.module_dict]
+            close = difflib.get_close_matches(name, known, n=3)
             raise ValueError(f'{where}.type: there is no {name!r}; similar: {close}')
 
 

@@ -344,10 +344,6 @@ class PoseSequenceDataset(Dataset):
     def _get_batch(self, indices: Sequence[int]) -> List[dict]:
         return [self.pipeline(self.read(np.asarray(indices)))]
 
-    def get_data_info(self, index: int) -> dict:
-        """One window before the pipeline (the name MMEngine's tools look for)."""
-        return self.read(np.asarray(index))
-
 
 def _names(names: Optional[Union[str, Sequence[str]]]) -> Optional[set]:
     if names is None:

@@ -71,11 +71,6 @@ class SyntheticSubject:
         """Height of the hips when standing at ease."""
         return self.ankle + 0.993 * self.leg
 
-    @property
-    def shoulder_height(self) -> float:
-        """Height of the shoulders when standing at ease."""
-        return self.hip_height + self.lower_trunk + self.upper_trunk - self.shoulder_drop
-
 
 @dataclass
 class MotionPlan:

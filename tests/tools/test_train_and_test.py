@@ -129,6 +129,8 @@ def test_user_errors_are_one_line(tool, trained, root_dir, tmp_path):
     ("train_dataloader = dict(dataset=dict(stores='nowhere'))", 'nowhere'),
     ("optim_wrapper = dict(optimizer=dict(type='AdmW'))", 'AdamW'),
     ("x = 1 / 0", 'typo.py'),
+    ("optim_wrapper = None", 'optim_wrapper'),
+    ("param_scheduler = [dict(type='CosineAnealingLR')]", 'CosineAnnealingLR'),
 ])
 def test_a_config_typo_is_named(tool, root_dir, tmp_path, line, name):
     config = tmp_path / 'typo.py'
