@@ -16,6 +16,8 @@ EXAMPLES = """examples:
   %(prog)s mocap-npz train.npz train_short.npz --out data/cmu_train
   %(prog)s bvh 16_22.bvh 35_01.bvh --out data/cmu_bvh
   %(prog)s asf-amc 16.asf 16_22.amc --out data/cmu_amc
+  %(prog)s amass AMASS --body smplh --dmpl dmpls --regressor J_regressor_h36m.npy --split train \\
+      --out data/amass_train
   %(prog)s synthetic --clips 60 --frames 500 --out data/synthetic
   %(prog)s project data/cmu_train --cameras-per-clip 4 --noise detected --out data/cmu_train_2d
   %(prog)s info data/h36m
@@ -63,6 +65,23 @@ def parse_args(argv=None) -> argparse.Namespace:
     sub.add_argument('asf', type=Path, help='skeleton of one subject')
     sub.add_argument('amc', nargs='+', type=Path, help='motions of that subject')
     _add_rates(sub, 120, 'recording rate (default: %(default)s)')
+
+    sub = add('amass', _amass, 'AMASS, 17 joints regressed from SMPL+H bodies (world space)')
+    sub.add_argument('root', type=Path, help='folder of the sub-datasets (CMU, KIT, ...)')
+    sub.add_argument('--body', required=True, type=Path, metavar='DIR',
+                     help='SMPL+H bodies: <gender>/model.npz or SMPLH_<GENDER>.npz')
+    sub.add_argument('--regressor', required=True, type=Path, metavar='FILE',
+                     help="(17, vertices) regressor, for example SPIN's J_regressor_h36m.npy")
+    sub.add_argument('--regressor-skeleton', default='h36m_l_first',
+                     choices=['h36m_l_first', 'h36m'],
+                     help="joint order of the regressor (METRO's: h36m), default: %(default)s")
+    sub.add_argument('--dmpl', type=Path, metavar='DIR',
+                     help='soft-tissue directions: <gender>/model.npz or DMPL_<GENDER>.npz; '
+                          'without, soft tissue stays at rest')
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument('--split', choices=['train', 'val'],
+                       help='sub-datasets of the pre-training of Uplift and Upsample')
+    which.add_argument('--subsets', nargs='+', metavar='NAME', help='these sub-datasets')
 
     sub = add('synthetic', _synthetic, 'procedural motion (synthetic, not recorded from people)')
     sub.add_argument('--clips', type=int, default=60, help='default: %(default)s')
@@ -134,6 +153,15 @@ def _asf_amc(args):
     return read_asf_amc(args.asf, args.amc, args.fps, args.source_fps)
 
 
+def _amass(args):
+    from mmpose_lift.io.readers import read_amass
+    recording = read_amass(args.root, args.body, args.regressor, args.dmpl, args.split,
+                           args.subsets, args.regressor_skeleton)
+    for note in recording.notes:
+        print(f'note: {note}', file=sys.stderr)
+    return recording
+
+
 def _synthetic(args):
     from mmpose_lift.datasets.synthetic_motion import synthetic_clips
     from mmpose_lift.io.readers import Clip, Recording
@@ -197,7 +225,7 @@ def main(argv=None) -> int:
         print(f'{args.out}: {len(store.sequences)} clips, {store.num_frames:,} frames, '
               f'2D: {", ".join(store.sources_2d) or "none"}')
         return 0
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmpose_lift.io import PoseStore
+from tests.amass_files import save_bodies, save_motion
 
 
 @pytest.fixture(scope='module')
@@ -124,6 +125,26 @@ def test_human36m_formats(run, tmp_path, shared_dir, rng):
         == 0
     )
     assert PoseStore.open(tmp_path / 'mm').sources_2d == ['det', 'gt']
+
+
+def test_amass(run, tmp_path, capsys):
+    save_bodies(tmp_path)
+    save_motion(tmp_path / 'amass', 'MPI_HDM05/bd/walk_poses', frames=60)
+    save_motion(tmp_path / 'amass', 'SFU/0005/jump_poses', frames=60, gender='female')
+    regressor = '{0}/J_regressor_h36m.npy'
+    files = ('--body', '{0}/smplh', '--regressor', regressor, '--dmpl', '{0}/dmpls')
+    assert run('amass', '{0}/amass', *files, '--split', 'val', '--out', '{0}/val') == 0
+    store = PoseStore.open(tmp_path / 'val')
+    assert [s.name for s in store.sequences] == ['MPIHDM05/bd/walk/', 'SFU/0005/jump/']
+    assert store.num_frames == 50 and store.frame == 'world'
+    assert 'note: 1 of 3 sub-datasets are not in' in capsys.readouterr().err
+    assert run('amass', '{0}/amass', *files, '--subsets', 'SFU', '--out', '{0}/sfu') == 0
+    assert PoseStore.open(tmp_path / 'sfu').subjects == ['SFU/0005']
+    assert run('amass', '{0}/amass', *files, '--split', 'train', '--out', '{0}/train') == 1
+    error = capsys.readouterr().err
+    assert 'error: ' in error and 'none of the sub-datasets CMU, DanceDB' in error
+    assert run('amass', '{0}/amass', *files[:-1], '{0}', '--split', 'val', '--out', '{0}/b') == 1
+    assert 'no DMPL directions for gender' in capsys.readouterr().err
 
 
 def test_errors_are_one_line(run, tmp_path, capsys):

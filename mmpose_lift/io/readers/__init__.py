@@ -6,6 +6,8 @@ from importlib import import_module
 _MODULES = {
     'Clip': 'recording',
     'Recording': 'recording',
+    'AMASS_SPLITS': 'amass',
+    'read_amass': 'amass',
     'read_asf_amc': 'asf_amc',
     'read_bvh': 'bvh',
     'read_mmpose_h36m': 'mmpose_h36m',
