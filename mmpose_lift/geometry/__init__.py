@@ -1,5 +1,6 @@
 """Pure functions on cameras, rotations, skeletons and similarity alignment."""
 
+from .back_projection import back_project, estimate_root_position, normalize_intrinsics
 from .cameras import (
     Camera,
     camera_to_world,
@@ -27,8 +28,9 @@ from .skeletons import (
     skeleton_names,
 )
 
-__all__ = ['Camera', 'Skeleton', 'aligned_distances', 'axis_angle_to_matrix', 'camera_to_world',
-           'convert_keypoints', 'denormalize_screen', 'euler_to_matrix', 'get_skeleton',
-           'h36m_camera', 'h36m_cameras', 'joint_map', 'matrix_to_quaternion', 'normalize_screen',
-           'partial_joint_map', 'project_points', 'quaternion_to_matrix', 'similarity_align',
-           'skeleton_names', 'slerp', 'world_to_camera']
+__all__ = ['Camera', 'Skeleton', 'aligned_distances', 'axis_angle_to_matrix', 'back_project',
+           'camera_to_world', 'convert_keypoints', 'denormalize_screen', 'estimate_root_position',
+           'euler_to_matrix', 'get_skeleton', 'h36m_camera', 'h36m_cameras', 'joint_map',
+           'matrix_to_quaternion', 'normalize_intrinsics', 'normalize_screen', 'partial_joint_map',
+           'project_points', 'quaternion_to_matrix', 'similarity_align', 'skeleton_names', 'slerp',
+           'world_to_camera']

@@ -1,7 +1,8 @@
 """MMPose's pose lifter for networks that map a window of frames to a window of frames."""
 
-from typing import List, Optional, Union
+from typing import Any, List, Optional, Union
 
+from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators import PoseLifter
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
@@ -85,7 +86,7 @@ class SequencePoseLifter(PoseLifter):
             # Two passes rather than one of twice the batch: half the memory and no slower.
             feats = [feats, self.extract_feat(mirror_poses(inputs, flip_indices))]
             test_cfg['flip_indices'] = flip_indices
-        predictions = self.head.predict(feats, data_samples, test_cfg=test_cfg)
+        predictions = self.predict_instances(inputs, feats, data_samples, test_cfg)
         if data_samples is None:
             data_samples = [PoseDataSample() for _ in predictions]
         if len(predictions) != len(data_samples):
@@ -94,6 +95,15 @@ class SequencePoseLifter(PoseLifter):
         for sample, prediction in zip(data_samples, predictions):
             sample.pred_instances = prediction
         return data_samples
+
+    def predict_instances(self, inputs: Tensor, feats: Any,
+                          data_samples: Optional[List[PoseDataSample]],
+                          test_cfg: dict) -> List[InstanceData]:
+        """The head's predictions, one per sample; ``feats`` as :meth:`LiftingHead.predict` wants.
+
+        Estimators that work on the head's poses override this.
+        """
+        return self.head.predict(feats, data_samples, test_cfg=test_cfg)
 
     def _flip_indices(self, data_samples: Optional[List[PoseDataSample]]) -> List[int]:
         metainfo = data_samples[0].metainfo if data_samples else {}

@@ -1,5 +1,6 @@
 """Heads."""
 
-from .lifting_head import LiftingHead, mirror_poses
+from .lifting_head import BaseLiftingHead, LiftingHead, mirror_poses
+from .uplift_upsample_head import UpliftUpsampleHead
 
-__all__ = ['LiftingHead', 'mirror_poses']
+__all__ = ['BaseLiftingHead', 'LiftingHead', 'UpliftUpsampleHead', 'mirror_poses']

@@ -1,6 +1,7 @@
-"""Head of sequence lifters: joint features to 3D joints, for whole windows or one target frame."""
+"""Heads of sequence lifters: features to 3D joints, for whole windows or one target frame."""
 
-from typing import List, Optional, Sequence, Tuple, Union
+from abc import abstractmethod
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -31,25 +32,26 @@ def mirror_poses(poses: Tensor, flip_indices: Sequence[int]) -> Tensor:
     return mirrored
 
 
-def stack_labels(data_samples: Optional[list], key: str) -> Optional[Tensor]:
-    """One tensor (B, T', K, ...) of a label, from either form of a batch.
+def stack_labels(data_samples: Optional[list], key: str,
+                 field: str = 'gt_instance_labels') -> Optional[Tensor]:
+    """One tensor (B, T', ...) of a label, from either form of a batch.
 
     Args:
-        data_samples: None, B samples with labels (T', K, ...), or one sample that holds the labels
-            of a whole batch (B, T', K, ...).
-        key: Name in ``gt_instance_labels``.
+        data_samples: None, B samples with labels (T', ...), or one sample that holds the labels of
+            a whole batch (B, T', ...).
+        key: Name in ``field``.
+        field: Part of the data samples.
 
     Returns:
         Tensor, or None where there are no samples or no such label.
     """
     if not data_samples:
         return None
-    labels = [s.gt_instance_labels.get(key) if 'gt_instance_labels' in s else None
-              for s in data_samples]
+    labels = [s.get(field).get(key) if field in s else None for s in data_samples]
     if any(label is None for label in labels):
         return None
     if len(labels) == 1 and is_batched(data_samples):
-        return labels[0]
+        return torch.as_tensor(labels[0])
     return torch.stack([torch.as_tensor(label) for label in labels])
 
 
@@ -61,8 +63,129 @@ def is_batched(data_samples: list) -> bool:
     return target is not None and target.ndim == 4
 
 
+class BaseLiftingHead(BaseHead):
+    """What the heads of lifting models share: the flip test, the decoder and both batch forms.
+
+    A subclass maps features to outputs (:meth:`forward`), says which poses of them it reports
+    (:meth:`reported_poses`) and which input and target frames these belong to
+    (:meth:`reported_keypoints`, :meth:`reported_targets`), and computes its losses from outputs
+    (:meth:`output_losses`). An estimator that works on reported poses (refinement) needs no more.
+
+    Args:
+        num_keypoints: Joints K.
+        loss: Config of the loss.
+        decoder: Config of the codec that turns poses into metres; None if they are metres.
+        init_cfg: MMEngine initialisation.
+    """
+
+    def __init__(self, num_keypoints: int, loss: dict, decoder: Config = None,
+                 init_cfg: Optional[Union[dict, list]] = None) -> None:
+        super().__init__(init_cfg)
+        self.num_keypoints = num_keypoints
+        self.loss_module = MODELS.build(loss)
+        self.decoder = None if decoder is None else KEYPOINT_CODECS.build(decoder)
+
+    @abstractmethod
+    def reported_poses(self, outputs: Any, num_target_frames: Optional[int] = None) -> Tensor:
+        """The poses (B, T', K, 3) among the outputs that a prediction consists of.
+
+        Args:
+            outputs: What :meth:`forward` gives.
+            num_target_frames: Frames of the target; None where there is no target.
+        """
+
+    @abstractmethod
+    def reported_keypoints(self, inputs: Tensor, num_target_frames: Optional[int] = None
+                           ) -> Tuple[Tensor, Optional[Tensor]]:
+        """The 2D keypoints from which the reported poses were lifted.
+
+        Args:
+            inputs: (B, L, K, C) input of the model, screen-normalised x and y first.
+            num_target_frames: As for :meth:`reported_poses`.
+
+        Returns:
+            (B, T', K, 2) keypoints, and (B, T') bool, False where a frame has none (None: all do).
+        """
+
+    @abstractmethod
+    def reported_targets(self, targets: Tensor, training: bool) -> Tensor:
+        """What labels (B, S, ...) say about the reported poses: (B, T', ...).
+
+        Args:
+            targets: One row per target frame: poses, weights or roots.
+            training: Whether they are labels of training or of test; data sets may choose other
+                target frames there.
+        """
+
+    @abstractmethod
+    def output_losses(self, outputs: Any, batch_data_samples: list) -> dict:
+        """Losses of the outputs of :meth:`forward`."""
+
+    def lift(self, feats: Any, num_target_frames: Optional[int] = None) -> Tensor:
+        """Features to reported poses (B, T', K, 3); heads with more outputs may skip the others."""
+        return self.reported_poses(self.forward(feats), num_target_frames)
+
+    def loss(self, feats: Any, batch_data_samples: list, train_cfg: Config = None) -> dict:
+        """Losses of a batch, see :meth:`output_losses`. ``train_cfg`` is not used."""
+        return self.output_losses(self.forward(feats), batch_data_samples)
+
+    def predict_poses(self, feats: Any, batch_data_samples: Optional[list] = None,
+                      test_cfg: Config = None) -> Tensor:
+        """Reported poses (B, T', K, 3) of a batch, before the decoder.
+
+        Arguments as for :meth:`predict`.
+        """
+        target = stack_labels(batch_data_samples, 'lifting_target_label')
+        count = None if target is None else target.shape[1]
+        if not isinstance(feats, list):
+            return self.lift(feats, count)
+        flip_indices = (test_cfg or {}).get('flip_indices')
+        if flip_indices is None:
+            flip_indices = batch_data_samples[0].metainfo['flip_indices']
+        poses, mirrored = (self.lift(x, count) for x in feats)
+        return (poses + mirror_poses(mirrored, flip_indices)) * 0.5
+
+    def pack_poses(self, poses: Tensor, batch_data_samples: Optional[list] = None,
+                   test_cfg: Config = None) -> List[InstanceData]:
+        """Decode reported poses (B, T', K, 3); arguments and result as in :meth:`predict`."""
+        keypoints, scores = self.decode(poses)
+        keep = (test_cfg or {}).get('output_keypoint_indices')
+        if keep is not None:
+            keypoints, scores = keypoints[..., keep, :], scores[..., keep]
+        if batch_data_samples and is_batched(batch_data_samples):
+            return [InstanceData(keypoints=keypoints, keypoint_scores=scores)]
+        return [InstanceData(keypoints=k, keypoint_scores=s) for k, s in zip(keypoints, scores)]
+
+    def predict(self, feats: Any, batch_data_samples: Optional[list] = None,
+                test_cfg: Config = None) -> List[InstanceData]:
+        """Decoded poses of a batch.
+
+        Args:
+            feats: Input of :meth:`forward`, or a list [features, features of the mirrored input]
+                for the flip test.
+            batch_data_samples: None or either batch form. Their targets may decide which frames
+                are kept, see :meth:`reported_poses`.
+            test_cfg: ``flip_indices`` for the flip test (default: those of the first sample);
+                ``output_keypoint_indices`` keeps only these joints.
+
+        Returns:
+            One ``InstanceData`` per sample (B of them where there are no samples): ``keypoints``
+            (T', K, 3), or (B, T', K, 3) for a sample that holds a batch, root-relative
+            camera-frame metres as numpy arrays, and ``keypoint_scores`` of shape [:-1].
+        """
+        poses = self.predict_poses(feats, batch_data_samples, test_cfg)
+        return self.pack_poses(poses, batch_data_samples, test_cfg)
+
+    def decode(self, batch_outputs: Tensor) -> Tuple[np.ndarray, np.ndarray]:
+        """Poses (B, T, K, 3) to keypoints (B, T, K, 3) in metres and scores (B, T, K)."""
+        outputs = batch_outputs.detach().float().cpu().numpy()
+        if self.decoder is None:
+            return outputs, np.ones(outputs.shape[:-1], dtype=np.float32)
+        return self.decoder.decode(outputs)
+
+
 @MODELS.register_module()
-class LiftingHead(BaseHead):
+class LiftingHead(BaseLiftingHead):
     """Layer norm and one linear layer per joint and frame.
 
     Args:
@@ -81,15 +204,12 @@ class LiftingHead(BaseHead):
                  loss: dict = dict(type='MixSTELoss'), decoder: Config = None,  # noqa: B006
                  norm_eps: float = 1e-5, causal: bool = False,
                  init_cfg: Optional[Union[dict, list]] = None) -> None:
-        super().__init__(init_cfg)
+        super().__init__(num_keypoints, loss, decoder, init_cfg)
         self.in_channels = in_channels
-        self.num_keypoints = num_keypoints
         self.out_channels = out_channels
         self.causal = causal
         self.norm = nn.LayerNorm(in_channels, eps=norm_eps)
         self.fc = nn.Linear(in_channels, out_channels)
-        self.loss_module = MODELS.build(loss)
-        self.decoder = None if decoder is None else KEYPOINT_CODECS.build(decoder)
 
     def forward(self, feats: Tensor) -> Tensor:
         """(B, T, K, C) features to (B, T, K, out_channels) coordinates.
@@ -108,7 +228,7 @@ class LiftingHead(BaseHead):
         """Keep the frames that a target of ``num_target_frames`` frames speaks about.
 
         Args:
-            pred: (B, T, K, 3).
+            pred: (B, T, ...).
             num_target_frames: T keeps all, 1 keeps the centre (the last if ``causal``).
 
         Raises:
@@ -123,14 +243,27 @@ class LiftingHead(BaseHead):
         raise ValueError(f'lifting_target_label has {num_target_frames} frames; a model that '
                          f'predicts {frames} frames needs a target of {frames} frames or of one')
 
-    def loss(self, feats: Tensor, batch_data_samples: list, train_cfg: Config = None) -> dict:
+    def reported_poses(self, outputs: Tensor, num_target_frames: Optional[int] = None) -> Tensor:
+        """All frames (B, T, K, 3), or those of :meth:`target_frames` where there is a target."""
+        return outputs if num_target_frames is None else (
+            self.target_frames(outputs, num_target_frames))
+
+    def reported_keypoints(self, inputs: Tensor, num_target_frames: Optional[int] = None
+                           ) -> Tuple[Tensor, None]:
+        """The first two channels of the same frames; every frame has 2D keypoints."""
+        return self.reported_poses(inputs, num_target_frames)[..., :2], None
+
+    def reported_targets(self, targets: Tensor, training: bool) -> Tensor:
+        """All of them: poses are reported for the target's frames."""
+        return targets
+
+    def output_losses(self, outputs: Tensor, batch_data_samples: list) -> dict:
         """Losses of a batch.
 
         Args:
-            feats: (B, T, K, C).
+            outputs: (B, T, K, 3).
             batch_data_samples: Samples with ``lifting_target_label`` in either batch form (see
                 :func:`stack_labels`), and ``lifting_target_weight`` where joints are unknown.
-            train_cfg: Not used.
 
         Returns:
             The dict of the loss, and ``mpjpe`` in metres for the log.
@@ -138,13 +271,12 @@ class LiftingHead(BaseHead):
         Raises:
             ValueError: there is no target, or its shape does not fit the prediction.
         """
-        pred = self.forward(feats)
         target = stack_labels(batch_data_samples, 'lifting_target_label')
         if target is None:
             raise ValueError('LiftingHead: the data samples carry no '
                              'gt_instance_labels.lifting_target_label; training needs a data set '
                              'with 3D targets and a codec that encodes them')
-        pred = self.target_frames(pred, target.shape[1])
+        pred = self.target_frames(outputs, target.shape[1])
         pred = pred.to(target.dtype)  # under autocast the head gives bfloat16; losses need more
         mask = stack_labels(batch_data_samples, 'lifting_target_weight')
         losses = self.loss_module(pred, target, mask)
@@ -153,46 +285,3 @@ class LiftingHead(BaseHead):
             losses['mpjpe'] = error.mean() if mask is None else (
                 (error * mask).sum() / mask.sum().clamp(min=1e-6))
         return losses
-
-    def predict(self, feats: Union[Tensor, List[Tensor]], batch_data_samples: Optional[list] = None,
-                test_cfg: Config = None) -> List[InstanceData]:
-        """Decoded poses of a batch.
-
-        Args:
-            feats: (B, T, K, C), or [features, features of the mirrored input] for the flip test.
-            batch_data_samples: None or either batch form. Targets decide which frames are kept, see
-                :meth:`target_frames`.
-            test_cfg: ``flip_indices`` for the flip test (default: those of the first sample);
-                ``output_keypoint_indices`` keeps only these joints.
-
-        Returns:
-            One ``InstanceData`` per sample (B of them where there are no samples): ``keypoints``
-            (T', K, 3), or (B, T', K, 3) for a sample that holds a batch, root-relative
-            camera-frame metres as numpy arrays, and ``keypoint_scores`` of shape [:-1].
-        """
-        test_cfg = test_cfg or {}
-        if isinstance(feats, (list, tuple)):
-            flip_indices = test_cfg.get('flip_indices')
-            if flip_indices is None:
-                flip_indices = batch_data_samples[0].metainfo['flip_indices']
-            pred, mirrored = (self.forward(x) for x in feats)
-            pred = (pred + mirror_poses(mirrored, flip_indices)) * 0.5
-        else:
-            pred = self.forward(feats)
-        target = stack_labels(batch_data_samples, 'lifting_target_label')
-        if target is not None:
-            pred = self.target_frames(pred, target.shape[1])
-        keypoints, scores = self.decode(pred)
-        keep = test_cfg.get('output_keypoint_indices')
-        if keep is not None:
-            keypoints, scores = keypoints[..., keep, :], scores[..., keep]
-        if batch_data_samples and is_batched(batch_data_samples):
-            return [InstanceData(keypoints=keypoints, keypoint_scores=scores)]
-        return [InstanceData(keypoints=k, keypoint_scores=s) for k, s in zip(keypoints, scores)]
-
-    def decode(self, batch_outputs: Tensor) -> Tuple[np.ndarray, np.ndarray]:
-        """Outputs (B, T, K, 3) to keypoints (B, T, K, 3) in metres and scores (B, T, K)."""
-        outputs = batch_outputs.detach().float().cpu().numpy()
-        if self.decoder is None:
-            return outputs, np.ones(outputs.shape[:-1], dtype=np.float32)
-        return self.decoder.decode(outputs)

@@ -8,6 +8,23 @@ from torch import Tensor, nn
 
 from .recompute import recompute
 
+# Added to the score of a key that must not be attended to. Finite: where all keys are masked,
+# float32 rounds all scores to this one value, and the attention is uniform instead of NaN.
+MASKED_SCORE = -1e9
+
+
+def key_mask(allowed: Tensor) -> Tensor:
+    """Additive attention mask that hides keys from every query and head.
+
+    Args:
+        allowed: (N, S) bool, False for hidden keys.
+
+    Returns:
+        (N, 1, 1, S) float32, 0 where allowed and -1e9 where hidden.
+    """
+    mask = torch.zeros(allowed.shape, dtype=torch.float32, device=allowed.device)
+    return mask.masked_fill_(~allowed, MASKED_SCORE)[:, None, None]
+
 
 def fused_attention_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether ``scaled_dot_product_attention`` beats plain batched products (measured).
@@ -18,8 +35,8 @@ def fused_attention_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type != 'cpu' or dtype in (torch.float32, torch.float64)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float,
-           dropout: float = 0.0) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float = 0.0,
+           mask: Optional[Tensor] = None, record: Optional[list] = None) -> Tensor:
     """Softmax attention, by whichever of the two equal forms is the faster one here.
 
     Args:
@@ -28,15 +45,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float,
         value: (N, H, S, D).
         scale: Factor on the scores.
         dropout: Dropout rate on the attention weights (0 outside training).
+        mask: Added to the scaled scores, broadcast to (N, H, L, S).
+        record: List to which the attention weights (N, H, L, S) are appended, before dropout and
+            without their graph.
 
     Returns:
         (N, H, L, D).
     """
-    if fused_attention_is_faster(query.device, query.dtype):
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+    if mask is not None and mask.dtype != query.dtype:
+        if query.dtype == torch.float16:
+            # It cannot hold -1e9: the lowest finite value hides a key as well, -inf could give NaN.
+            mask = mask.clamp(min=torch.finfo(torch.float16).min)
+        mask = mask.to(query.dtype)
+    if record is None and fused_attention_is_faster(query.device, query.dtype):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout,
+                                              scale=scale)
     scores = (query * scale).contiguous() @ key.contiguous().transpose(-2, -1)
-    weights = F.dropout(scores.softmax(dim=-1), dropout)
-    return weights @ value.contiguous()
+    weights = (scores if mask is None else scores + mask).softmax(dim=-1)
+    if record is not None:
+        record.append(weights.detach())
+    return F.dropout(weights, dropout) @ value.contiguous()
 
 
 class SelfAttention(nn.Module):
@@ -65,25 +93,31 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dims, dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
-    def forward(self, x: Tensor, token_dim: int = 1) -> Tensor:
+    def forward(self, x: Tensor, token_dim: int = 1, mask: Optional[Tensor] = None,
+                record: Optional[list] = None) -> Tensor:
         """Attend along one of the two leading axes.
 
         Args:
             x: (N, L, C) with ``token_dim=1``, or (L, N, C) with ``token_dim=0``. Both layouts are
                 read through views, so a caller need not permute its stream.
             token_dim: Axis of the tokens, 0 or 1; the other axis is a batch.
+            mask: Additive mask, broadcast to (N, H, L, L); see :func:`key_mask`.
+            record: List to which the attention weights (N, H, L, L) are appended.
 
         Returns:
             Tensor of the shape of ``x``.
         """
-        return self.attend(self.qkv(x), token_dim)
+        return self.attend(self.qkv(x), token_dim, mask, record)
 
-    def attend(self, qkv: Tensor, token_dim: int = 1) -> Tensor:
+    def attend(self, qkv: Tensor, token_dim: int = 1, mask: Optional[Tensor] = None,
+               record: Optional[list] = None) -> Tensor:
         """What follows the first projection.
 
         Args:
             qkv: (N, L, 3C) or (L, N, 3C).
             token_dim: As in :meth:`forward`.
+            mask: As in :meth:`forward`.
+            record: As in :meth:`forward`.
         """
         first, second, triple = qkv.shape
         heads, dims = self.num_heads, triple // 3
@@ -91,7 +125,7 @@ class SelfAttention(nn.Module):
         qkv = qkv.view(first, second, 3, heads, dims // heads)
         # [first, second, 3, H, D] -> [3, N, H, L, D]
         qkv = qkv.permute(2, 0, 3, 1, 4) if token_dim == 1 else qkv.permute(2, 1, 3, 0, 4)
-        out = attend(*qkv.unbind(0), self.scale, dropout)
+        out = attend(*qkv.unbind(0), self.scale, dropout, mask, record)
 
         def project(out: Tensor) -> Tensor:
             # [N, H, L, D] -> [first, second, C]
