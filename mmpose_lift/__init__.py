@@ -5,6 +5,6 @@ from .version import __version__
 
 _install()
 
-from . import codecs, datasets, evaluation, models  # noqa: E402,F401  (registration)
+from . import codecs, datasets, engine, evaluation, models  # noqa: E402,F401  (registration)
 
 __all__ = ['__version__']

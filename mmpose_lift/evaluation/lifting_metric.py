@@ -1,27 +1,24 @@
 """The registered metric of sequence lifting models (evaluation protocol of MixSTE, CVPR 2022)."""
 
-import re
 from collections import defaultdict
 from itertools import chain
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmpose.registry import METRICS
 
 from ..geometry.skeletons import get_skeleton
-from .functional import joint_errors, n_joint_errors, p_joint_errors, velocity_errors
-
-_MM = 1000.0
-_ERRORS = {
-    'MPJPE': lambda p, g, w: joint_errors(p, g, w) * _MM,
-    'P-MPJPE': lambda p, g, w: p_joint_errors(p, g, w) * _MM,
-    'N-MPJPE': lambda p, g, w: n_joint_errors(p, g, w) * _MM,
-    'PCK': lambda p, g, w: (joint_errors(p, g, w) < 0.15) * 100.0,
-    'AUC': lambda p, g, w: sum((joint_errors(p, g, w) < 5 * i / 1000) * (100 / 31)
-                               for i in range(31)),
-}
+from .aggregation import (
+    MM,
+    POSE_ERRORS,
+    action_means,
+    action_word,
+    check_names,
+    labels_of,
+    to_array,
+)
+from .functional import velocity_errors
 
 
 class _Window(NamedTuple):
@@ -73,12 +70,7 @@ class LiftingMetric(BaseMetric):
                  collect_device: str = 'cpu',
                  prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        known = (*_ERRORS, 'MPJVE')
-        names = (names, ) if isinstance(names, str) else tuple(names)
-        unknown = [m for m in names if m not in known]
-        if unknown or not names:
-            raise ValueError(f'LiftingMetric: names must be some of {", ".join(known)}, found '
-                             f'{list(names)}')
+        names = check_names('LiftingMetric', names, (*POSE_ERRORS, 'MPJVE'))
         if velocity not in ('clip', 'window'):
             raise ValueError("LiftingMetric: velocity must be 'clip' or 'window', found "
                              f'{velocity!r}')
@@ -121,7 +113,7 @@ class LiftingMetric(BaseMetric):
         if self.root_align:
             pred, gt = (x - x[:, :, self.root_index, None] for x in (pred, gt))
         try:
-            errors = [_ERRORS[name](pred, gt, weight) for name in self._error_names]
+            errors = [POSE_ERRORS[name](pred, gt, weight) for name in self._error_names]
             steps = velocity_errors(pred, gt, weight) if frames > 1 else np.zeros((len(pred), 0, 1))
         except ValueError as e:
             names = ', '.join(str(info['name']) for info in infos[:3])
@@ -163,7 +155,7 @@ class LiftingMetric(BaseMetric):
         totals = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))  # [sum, weight]
         for windows in clips.values():
             windows = [windows[start] for start in sorted(windows)]
-            action = re.split('[ _]', windows[0].action)[0]
+            action = action_word(windows[0].action)
             sums = np.sum([w.sums for w in windows], axis=0)
             for i, name in enumerate(self._error_names):
                 totals[name][action] += sums[3 + i], sums[0]
@@ -181,7 +173,7 @@ class LiftingMetric(BaseMetric):
             jumps = np.linalg.norm(after - before, axis=-1)
             known = np.isfinite(jumps)
             count, total = count + known.sum(), total + jumps[known].sum()
-        return total / count * _MM if count else None
+        return total / count * MM if count else None
 
     def _summary(self, totals: dict) -> dict:
         out = {}
@@ -193,41 +185,27 @@ class LiftingMetric(BaseMetric):
                         'no clip has two frames with a valid joint in a row, remove MPJVE from '
                         "metrics or use velocity='clip'" if name == 'MPJVE' else
                         'no window was scored or no joint is valid'))
-            mean = sum(s for s, _ in per_action.values()) / sum(n for _, n in per_action.values())
-            means = {a: s / n for a, (s, n) in sorted(per_action.items())}
-            has_actions = any(means)
-            out[name] = float(np.mean(list(means.values())) if has_actions else mean)
-            if has_actions:
-                out.update({f'{name}/{a or "unnamed"}': float(v) for a, v in means.items()})
-            out[f'{name}/frame_mean'] = float(mean)
+            out.update(action_means(name, per_action))
         return out
 
 
 def _unpack(sample: dict):
     """Prediction, target (B, T', K, 3), validity (B, T', K) and B window infos of one sample."""
-    labels = sample.get('gt_instance_labels', {})
-    if 'lifting_target_label' not in labels:
-        raise ValueError('LiftingMetric: a data sample has no '
-                         'gt_instance_labels.lifting_target_label; the data set must give 3D poses '
-                         'and the test pipeline must encode them (GenerateTarget)')
-    pred = _array(sample['pred_instances']['keypoints'])
-    gt = _array(labels['lifting_target_label'])
+    labels = labels_of(sample, 'LiftingMetric')
+    pred = to_array(sample['pred_instances']['keypoints'])
+    gt = to_array(labels['lifting_target_label'])
     batched = gt.ndim == 4
     if pred.shape != gt.shape or gt.ndim not in (3, 4) or gt.shape[-1] != 3:
         raise ValueError("LiftingMetric: prediction and target must both be (T', K, 3), or "
                          f"(B, T', K, 3) for a batch, found {pred.shape} and {gt.shape}")
     valid = labels.get('lifting_target_weight')
-    valid = np.ones(gt.shape[:-1], bool) if valid is None else _array(valid)
+    valid = np.ones(gt.shape[:-1], bool) if valid is None else to_array(valid)
     if valid.shape != gt.shape[:-1]:
         raise ValueError(f'LiftingMetric: lifting_target_weight must have shape {gt.shape[:-1]}, '
                          f'one value per joint, found {valid.shape}')
     if batched:
         return pred, gt, valid, [_info(sample, i) for i in range(len(gt))]
     return pred[None], gt[None], valid[None], [_info(sample)]
-
-
-def _array(value) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
 def _info(sample: dict, row: Optional[int] = None) -> dict:
