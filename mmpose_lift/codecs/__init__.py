@@ -1,3 +1,4 @@
+from .key_frame_sequence_label import KeyFrameSequenceLabel
 from .pose_sequence_label import PoseSequenceLabel
 
-__all__ = ['PoseSequenceLabel']
+__all__ = ['KeyFrameSequenceLabel', 'PoseSequenceLabel']

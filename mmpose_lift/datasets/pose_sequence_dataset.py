@@ -1,7 +1,7 @@
 """Windows of 2D/3D pose sequences, read from memory-mapped stores a batch at a time."""
 
 import os.path as osp
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import mmpose
 import numpy as np
@@ -10,10 +10,11 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..geometry.cameras import Camera, h36m_cameras, project_points, world_to_camera
+from ..geometry.cameras import h36m_cameras
 from ..geometry.placement import draw_cameras, place_clip
 from ..geometry.skeletons import get_skeleton
 from ..io.pose_store import PoseStore
+from .camera_table import CameraTable
 from .synthetic_motion import synthetic_store
 from .windows import (
     EVALUATION_MODES,
@@ -26,6 +27,7 @@ from .windows import (
 
 WINDOW_MODES = ('train', 'frames') + EVALUATION_MODES
 FLIPS = (None, 'copies', 'random')
+NO_CAMERA, DRAWN_CAMERA = -1, -2
 
 
 class Clip(NamedTuple):
@@ -33,10 +35,11 @@ class Clip(NamedTuple):
     store: int
     first: int
     num_frames: int
-    camera: int  # row of the camera table, -1 where the store holds camera-space poses
+    camera: int  # row of the camera table, or NO_CAMERA (camera-space poses), or DRAWN_CAMERA
     offset: tuple  # world x, y taken off before projection, metres
     width: int
     height: int
+    rate: int  # frames of the clip per frame at the data set's frame rate
     subject: str
     action: str
     name: str
@@ -64,6 +67,8 @@ class PoseSequenceDataset(Dataset):
         seq_len: T, frames of a window.
         seq_step: Frames between two frames of a window. A clip is then read as ``seq_step``
             interleaved clips, so that every frame is covered in every mode.
+        fps: Frame rate ``seq_step`` speaks of. Clips recorded at a multiple of it are read with a
+            step as many times longer. None takes all clips as they are.
         windows: 'train' (centred padding, :func:`training_windows`), 'paper' or 'unique'
             (:func:`evaluation_windows`), or 'frames' (one window and one target per frame).
         interval: Frames between training windows, 1 to T. Defaults to T.
@@ -71,8 +76,10 @@ class PoseSequenceDataset(Dataset):
         causal: The target of a window with one target is its last frame instead of the middle one.
         subjects: Subjects to use. Defaults to all.
         actions: Actions to use. Defaults to all.
-        cameras_per_clip: Cameras through which each world-space clip is seen.
-        camera_seed: Seed of their choice.
+        cameras_per_clip: Cameras through which each world-space clip is seen. 'random' draws one of
+            the 28 whenever a window is read and leaves the clip where it was recorded, neither
+            moved nor cut; mirrored windows are then mirrored in the world, x, before the camera.
+        camera_seed: Seed of their choice, of no effect for 'random'.
         pipeline: Transforms. A window enters it as described in :meth:`read`.
         batched: Read batches in one go.
         data_root: Folder that relative stores start from.
@@ -81,7 +88,8 @@ class PoseSequenceDataset(Dataset):
         lazy_init: Do not open the stores (for meta information only).
 
     Raises:
-        ValueError: Unknown option, other skeleton than H36M-17, or no clip left after filtering.
+        ValueError: Unknown option, other skeleton than H36M-17, a frame rate that is no multiple of
+            ``fps``, or no clip left after filtering.
         FileNotFoundError: A store is absent.
     """
 
@@ -94,13 +102,14 @@ class PoseSequenceDataset(Dataset):
                  keypoints_2d: str = 'gt',
                  seq_len: int = 243,
                  seq_step: int = 1,
+                 fps: Optional[float] = None,
                  windows: str = 'train',
                  interval: Optional[int] = None,
                  flip: Optional[str] = None,
                  causal: bool = False,
                  subjects: Optional[Sequence[str]] = None,
                  actions: Optional[Sequence[str]] = None,
-                 cameras_per_clip: int = 4,
+                 cameras_per_clip: Union[int, str] = 4,
                  camera_seed: int = 0,
                  pipeline: Sequence = (),
                  batched: bool = True,
@@ -120,6 +129,7 @@ class PoseSequenceDataset(Dataset):
         self.keypoints_2d = keypoints_2d
         self.seq_len = seq_len
         self.seq_step = seq_step
+        self.fps = fps
         self.windows = windows
         self.interval = interval
         self.flip = flip
@@ -144,7 +154,7 @@ class PoseSequenceDataset(Dataset):
         if self._ready:
             return
         self.stores = [self._open(name) for name in self.store_names]
-        self._cameras = _CameraTable(h36m_cameras())
+        self._cameras = CameraTable(h36m_cameras())
         self._check_filters()
         self.clips: List[Clip] = []
         for i in range(len(self.stores)):
@@ -158,6 +168,8 @@ class PoseSequenceDataset(Dataset):
         self._clip_offset = np.array([c.offset for c in self.clips], dtype=np.float32)
         self._clip_size = np.array([(c.width, c.height) for c in self.clips])
         self._clip_frames = np.array([c.num_frames for c in self.clips])
+        self._clip_step = self.seq_step * np.array([c.rate for c in self.clips])
+        self._clip_lens = np.stack([self._lens(c) for c in self.clips])
         self._lay_out_windows()
         self._ready = True
 
@@ -193,20 +205,45 @@ class PoseSequenceDataset(Dataset):
                 continue
             if self.actions is not None and seq.action not in self.actions:
                 continue
-            common = dict(store=index, subject=str(seq.subject), action=seq.action)
+            common = dict(store=index, subject=str(seq.subject), action=seq.action,
+                          rate=self._rate(seq))
             if not world:
                 clips.append(
-                    Clip(first=seq.first, num_frames=seq.num_frames, camera=-1, offset=(0., 0.),
-                         width=seq.width, height=seq.height, name=seq.name, **common))
+                    Clip(first=seq.first, num_frames=seq.num_frames, camera=NO_CAMERA,
+                         offset=(0., 0.), width=seq.width, height=seq.height, name=seq.name,
+                         **common))
+                continue
+            if self.cameras_per_clip == 'random':
+                clips.append(
+                    Clip(first=seq.first, num_frames=seq.num_frames, camera=DRAWN_CAMERA,
+                         offset=(0., 0.), width=0, height=0, name=seq.name, **common))
                 continue
             clips += self._world_clips(store, number, seq, common)
         return clips
 
+    def _rate(self, seq) -> int:
+        if self.fps is None:
+            return 1
+        rate = round(seq.fps / self.fps)
+        if rate < 1 or abs(seq.fps - rate * self.fps) > 1e-3 * self.fps:
+            raise ValueError(f'clip {seq.name}: its frame rate {seq.fps:g} is no multiple of '
+                             f'{self.fps:g}; resample it with tools/prepare_data.py')
+        return rate
+
+    def _lens(self, clip: Clip) -> np.ndarray:
+        """(2, 2) focal length and centre of a clip's camera in pixels, NaN where not known."""
+        if clip.camera >= 0:
+            return np.stack([self._cameras.focal[clip.camera], self._cameras.center[clip.camera]])
+        camera = self.stores[clip.store].cameras.get(clip.name.rsplit('/', 1)[-1])
+        if clip.camera == DRAWN_CAMERA or camera is None:
+            return np.full((2, 2), np.nan, np.float32)
+        return np.stack([camera.focal, camera.center]).astype(np.float32)
+
     def _world_clips(self, store, number: int, seq, common: dict) -> List[Clip]:
         total = len(self._cameras.names)
-        if not 1 <= self.cameras_per_clip <= total:
-            raise ValueError(f'cameras_per_clip: expected 1 to {total}, found '
-                             f'{self.cameras_per_clip}')
+        if not (isinstance(self.cameras_per_clip, int) and 1 <= self.cameras_per_clip <= total):
+            raise ValueError(f"cameras_per_clip: expected 'random' or 1 to {total}, found "
+                             f'{self.cameras_per_clip!r}')
         chosen = draw_cameras(total, self.cameras_per_clip, (self.camera_seed, number))
         root = np.asarray(store.keypoints_3d[seq.first:seq.last, self.skeleton.root_index, :2])
         return [
@@ -218,9 +255,9 @@ class PoseSequenceDataset(Dataset):
         ]
 
     def _lay_out_windows(self) -> None:
-        T, step = self.seq_len, self.seq_step
+        T = self.seq_len
         clip, phase, start, counted = [], [], [], []
-        for i, frames in enumerate(self._clip_frames):
+        for i, (frames, step) in enumerate(zip(self._clip_frames, self._clip_step)):
             for p in range(min(step, frames)):
                 sub = -(-(frames - p) // step)  # frames p, p + step, ... of the clip
                 spans = np.array([0, T])
@@ -259,24 +296,21 @@ class PoseSequenceDataset(Dataset):
         Returns:
             dict with ``keypoints`` (B, T, K, 2) pixels, ``keypoints_visible`` (B, T, K) scores,
             ``lifting_target`` (B, T' or T, K, 3) camera-space metres, ``lifting_target_visible``
-            (B, T', K), ``camera_param`` with w and h (B,), ``sequence`` (B,) clip numbers,
+            (B, T', K), ``camera_param`` with w and h (B,) and, where
+            the cameras are known, f and c (B, 2), all in pixels, ``sequence`` (B,) clip numbers,
             ``frame_index`` (B, T) frame numbers in the clip, ``start`` (B,), ``counted`` (B, 2),
             ``action`` and ``subject`` (lists of B), ``flip`` (B,), ``flip_indices``.
         """
-        one = np.ndim(indices) == 0
-        indices = np.atleast_1d(np.asarray(indices))
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f'window {indices.max()} of {len(self)}')
+        one, indices = self._numbers(indices)
         window, flipped = indices % len(self._clip), indices >= len(self._clip)
         if self.flip == 'random':
             flipped = np.random.random(len(indices)) < 0.5
-        clip = self._clip[window]
-        phase, start = self._phase[window], self._start[window]
-        sub_frames = -(-(self._clip_frames[clip] - phase) // self.seq_step)
-        frames = window_frames(start, self.seq_len, sub_frames) * self.seq_step + phase[:, None]
-        keypoints, score, target, valid = self._gather(clip, frames)
-        size = self._clip_size[clip].astype(np.float32)
-        self._mirror(keypoints, score, target, size[:, 0], flipped)
+        clip, phase, start = self._clip[window], self._phase[window], self._start[window]
+        step = self._clip_step[clip]
+        sub_frames = -(-(self._clip_frames[clip] - phase) // step)
+        frames = window_frames(start, self.seq_len, sub_frames) * step[:, None] + phase[:, None]
+        poses, camera_param = self._gather(clip, frames, self._draw_cameras(clip), flipped)
+        keypoints, score, target, valid = poses
         if self.windows == 'frames':
             middle = target_frame(self.seq_len, self.causal)
             target, valid = target[:, middle:middle + 1], valid[:, middle:middle + 1]
@@ -285,14 +319,26 @@ class PoseSequenceDataset(Dataset):
             keypoints_visible=score,
             lifting_target=target,
             lifting_target_visible=np.repeat(valid[..., None], target.shape[-2], axis=-1),
-            camera_param=dict(w=size[:, 0], h=size[:, 1]),
-            sequence=clip.astype(np.int64) * self.seq_step + phase,
+            camera_param=camera_param,
+            sequence=clip.astype(np.int64) * int(self._clip_step.max()) + phase,
             frame_index=frames,
             start=start.astype(np.int64),
             counted=self._counted[window],
             flip=flipped,
             action=[self.clips[c].action for c in clip],
             subject=[self.clips[c].subject for c in clip])
+        return self._finish(item, one, indices)
+
+    def _numbers(self, indices) -> Tuple[bool, np.ndarray]:
+        """Whether one window is asked for, and the checked numbers (B,)."""
+        one = np.ndim(indices) == 0
+        indices = np.atleast_1d(np.asarray(indices))
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f'window {indices.max()} of {len(self)}')
+        return one, indices
+
+    def _finish(self, item: dict, one: bool, indices: np.ndarray) -> dict:
+        """Take off the batch axis of a single window and add what all windows share."""
         if one:
             item = {
                 k: {n: x[0] for n, x in v.items()} if isinstance(v, dict) else v[0]
@@ -302,28 +348,57 @@ class PoseSequenceDataset(Dataset):
                     dataset_name=self._metainfo['dataset_name'])
         return item
 
-    def _gather(self, clip: np.ndarray, frames: np.ndarray):
-        """Rows of the stores: 2D (B, T, K, 2), score (B, T, K), 3D (B, T, K, 3), valid (B, T)."""
+    def _draw_cameras(self, clip: np.ndarray) -> np.ndarray:
+        """(B,) camera of each window, drawn now where the clip has none of its own."""
+        camera = self._clip_camera[clip]
+        drawn = np.random.randint(len(self._cameras.names), size=len(clip))
+        return np.where(camera == DRAWN_CAMERA, drawn, camera)
+
+    def _gather(self, clip: np.ndarray, frames: np.ndarray, camera: np.ndarray,
+                flipped: np.ndarray):
+        """Rows of the stores, seen by the cameras and mirrored where asked for.
+
+        Args:
+            clip: (B,) clip of each window.
+            frames: (B, T) frames of the clip.
+            camera: (B,) row of the camera table; negative for camera-space clips.
+            flipped: (B,) bool.
+
+        Returns:
+            (2D (B, T, K, 2), score (B, T, K), 3D (B, T, K, 3), valid (B, T)), and the camera's
+            width, height (B,) and, where they are known for all, f and c (B, 2), all in pixels.
+        """
         rows = self._clip_first[clip][:, None] + frames
         shape = frames.shape + (self.skeleton.num_joints, )
         keypoints, score = np.empty(shape + (2, ), np.float32), np.ones(shape, np.float32)
         target, valid = np.empty(shape + (3, ), np.float32), np.empty(frames.shape, np.float32)
+        size, lens = self._clip_size[clip].astype(np.float32), self._clip_lens[clip]
+        in_world = self._clip_camera[clip] == DRAWN_CAMERA
+        size[in_world] = self._cameras.size[camera[in_world]]
+        lens[in_world] = np.stack([self._cameras.focal, self._cameras.center],
+                                  axis=1)[camera[in_world]]
         for s in np.unique(self._clip_store[clip]):
             store, mine = self.stores[s], np.flatnonzero(self._clip_store[clip] == s)
             valid[mine] = store.valid[rows[mine]]
             points = store.keypoints_3d[rows[mine]]
             if store.frame == 'world':
+                mirrored = np.flatnonzero((in_world & flipped)[mine])
+                points[mirrored] = points[mirrored][:, :, self._flip_indices]
+                points[mirrored, ..., 0] *= -1
                 points[..., :2] -= self._clip_offset[clip[mine], None, None]
-                target[mine], keypoints[mine] = self._cameras.see(
-                    points, self._clip_camera[clip[mine]])
+                target[mine], keypoints[mine] = self._cameras.see(points, camera[mine])
             else:
                 target[mine] = points
                 pixels = store.keypoints_2d(self.keypoints_2d)[rows[mine]]
                 keypoints[mine], score[mine] = pixels[..., :2], pixels[..., 2]
-        return keypoints, score, target, valid
+        self._mirror(keypoints, score, target, lens, size[:, 0], flipped & ~in_world)
+        camera_param = dict(w=size[:, 0], h=size[:, 1])
+        if np.isfinite(lens).all():
+            camera_param.update(f=lens[:, 0], c=lens[:, 1])
+        return (keypoints, score, target, valid), camera_param
 
-    def _mirror(self, keypoints, score, target, width, flipped) -> None:
-        """Mirror the flagged windows in place: x of 2D and 3D, left and right joints."""
+    def _mirror(self, keypoints, score, target, lens, width, flipped) -> None:
+        """Mirror the flagged windows in place: x of 2D, 3D and camera, left and right joints."""
         which = np.flatnonzero(flipped)
         if len(which) == 0:
             return
@@ -331,6 +406,7 @@ class PoseSequenceDataset(Dataset):
             array[which] = array[which][:, :, self._flip_indices]
         # the mirror image of pixel x is w - x, so that normalised x only changes its sign
         keypoints[which, ..., 0] = width[which, None, None] - keypoints[which, ..., 0]
+        lens[which, 1, 0] = width[which] - lens[which, 1, 0]
         target[which, ..., 0] *= -1
 
     def __getitem__(self, index: int) -> dict:
@@ -349,25 +425,3 @@ def _names(names: Optional[Union[str, Sequence[str]]]) -> Optional[set]:
     if names is None:
         return None
     return {names} if isinstance(names, str) else set(map(str, names))
-
-
-class _CameraTable:
-    """Cameras as stacked float32 arrays, for windows that are seen by different ones."""
-
-    def __init__(self, cameras: Sequence[Camera]):
-        self.names = [c.name for c in cameras]
-        self.size = np.array([(c.width, c.height) for c in cameras])
-        self._extrinsics = [
-            np.stack([getattr(c, k) for c in cameras]).astype(np.float32)
-            for k in ('rotation', 'position')
-        ]
-        self._intrinsics = [
-            np.stack([getattr(c, k) for c in cameras]).astype(np.float32)
-            for k in ('focal', 'center', 'radial', 'tangential')
-        ]
-
-    def see(self, points: np.ndarray, camera: np.ndarray):
-        """World points (B, T, K, 3) by cameras (B,): camera space (metres) and pixels."""
-        rotation, position = (p[camera][:, None] for p in self._extrinsics)
-        seen = world_to_camera(points, rotation, position)
-        return seen, project_points(seen, *(p[camera][:, None] for p in self._intrinsics))
