@@ -1,0 +1,10 @@
+# No learned upsampling: a token, and a prediction, at every 5th frame only, all of them with a 2D
+# pose; the frames between are interpolated. Same span, data and schedule as the sparse model.
+_base_ = ['./video-pose-lift_uplift-upsample-201frm-gt_1xb32_cmu.py']
+
+model = dict(
+    backbone=dict(
+        num_tokens=41, strides=(4, 4, 3), paddings=((1, 1), (0, 0), (0, 0)),
+        upsample_token=False, first_upsample_attention_block=0))
+train_dataloader = dict(dataset=dict(seq_len=41, seq_step=5, input_strides=(5, )))
+test_dataloader = dict(dataset=dict(seq_len=41, seq_step=5, input_strides=(5, )))
