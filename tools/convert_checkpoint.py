@@ -10,7 +10,8 @@ from mmpose_lift.io.checkpoint import SYSTEMS, convert_checkpoint, save_checkpoi
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('system', choices=sorted(SYSTEMS), help='the model the checkpoint is of')
-    parser.add_argument('src', help='checkpoint of the authors: .bin, .pth, .npz or .safetensors')
+    parser.add_argument('src', help='checkpoint of the authors: .bin, .pth, .h5 (Keras), .npz or '
+                        '.safetensors')
     parser.add_argument('dst', help='file to write: .pth or .safetensors')
     args = parser.parse_args(argv)
     try:

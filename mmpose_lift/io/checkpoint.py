@@ -11,33 +11,28 @@ import torch
 from torch import Tensor
 
 from .atomic import atomic_write
+from .checkpoint_checks import check_shapes, raise_foreign
+from .uplift_upsample_checkpoint import convert_uplift_upsample
 
 Source = Union[str, Path, Mapping]
 SUFFIXES = ('.pth', '.safetensors')
-
-# A key that only this model has -> what to tell someone who offers it as something else.
-_FINGERPRINTS = (
-    (r'^(backbone|neck|head)\.', 'a checkpoint of this package or of MMPose, which needs no '
-     'conversion: pass it to tools/test.py or load_from'),
-    (r'^(expand_conv|layers_conv)\.', 'VideoPose3D (temporal convolutions)'),
-    (r'^weighted_mean\.|^Spatial_blocks\.', 'PoseFormer'),
-    (r'^(blocks_st|blocks_ts|ts_attn)\b', 'MotionBERT (DSTFormer)'),
-)
 
 
 def convert_checkpoint(system: str, source: Source) -> 'OrderedDict[str, Tensor]':
     """State dict under this package's names from a checkpoint under its authors' names.
 
     Args:
-        system: One of the keys of ``SYSTEMS``: ``'mixste'``.
-        source: ``.bin``, ``.pth``, ``.pt``, ``.npz`` or ``.safetensors`` file, or a dict of arrays
-            under the original keys. The state dict may sit under ``model_pos``, ``state_dict`` or
-            ``model``; prefixes ``module.`` and ``sd/`` and the suffix ``:0`` are ignored.
+        system: One of the keys of ``SYSTEMS``: ``'mixste'``, ``'uplift_upsample'``.
+        source: ``.bin``, ``.pth``, ``.pt``, ``.h5``, ``.npz`` or ``.safetensors`` file, or a dict
+            of arrays under the original keys. The state dict may sit under ``model_pos``,
+            ``state_dict`` or ``model``; prefixes ``module.``, ``sd/`` and ``w/`` and the suffix
+            ``:0`` are ignored.
 
     Returns:
         Float32 tensors. With backbone keys present, ``backbone.*`` and ``head.*``, which load with
         ``strict=True`` into the model of the matching config; otherwise only ``head.*``, whose part
-        after the dot loads strictly into ``model.head``.
+        after the dot loads strictly into ``model.head``. Joints are in H36M-17 order: models of
+        Uplift and Upsample on 17 joints are permuted into it from their authors' order.
 
     Raises:
         ValueError: unknown system; keys are missing, unexpected or of wrong shape (named); the
@@ -90,6 +85,9 @@ def _read(source: Source) -> Tuple[Mapping, str]:
         content = load_npz(path)
     elif path.suffix == '.safetensors':
         content = _load_safetensors(path)
+    elif path.suffix in ('.h5', '.hdf5'):
+        from .keras_weights import load_keras_weights
+        content = load_keras_weights(path)
     else:
         from .restricted_pickle import load_torch
         content = load_torch(path)
@@ -115,11 +113,13 @@ def _original_keys(content: Mapping, where: str) -> Dict[str, Tensor]:
         if isinstance(content.get(name), Mapping):
             content = content[name]
             break
-    if any(str(key).startswith('sd/') for key in content):
-        content = {key: value for key, value in content.items() if str(key).startswith('sd/')}
+    for prefix in ('sd/', 'w/'):  # a file that holds other arrays beside the weights
+        if any(str(key).startswith(prefix) for key in content):
+            content = {key: value for key, value in content.items()
+                       if str(key).startswith(prefix)}
     tensors = {}
     for key, value in content.items():
-        key = re.sub(r'^(sd/|module\.)+', '', str(key))
+        key = re.sub(r'^(sd/|w/|module\.)+', '', str(key))
         key = re.sub(r':0$', '', key)
         numbers = isinstance(value, Tensor) or (
             isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in 'biuf')
@@ -134,41 +134,6 @@ def _original_keys(content: Mapping, where: str) -> Dict[str, Tensor]:
     if not tensors:
         raise ValueError(f'{where}: holds no arrays')
     return tensors
-
-
-def _name_some(keys, limit: int = 6) -> str:
-    keys = sorted(keys)
-    more = f' and {len(keys) - limit} more' if len(keys) > limit else ''
-    return ', '.join(keys[:limit]) + more
-
-
-def _raise_foreign(system: str, tensors: Mapping, where: str) -> None:
-    """Say whose checkpoint it is, as far as its keys tell."""
-    for pattern, owner in _FINGERPRINTS:
-        if any(re.search(pattern, key) for key in tensors):
-            raise ValueError(f'{where}: not a checkpoint of {system}; its keys are those of '
-                             f'{owner}')
-    raise ValueError(f'{where}: not a checkpoint of {system}; its keys are {_name_some(tensors)}')
-
-
-def _check_shapes(expected: Mapping[str, tuple], tensors: Mapping[str, Tensor], system: str,
-                  where: str) -> None:
-    """Raise one error that names every missing, unexpected and mis-shaped key."""
-    problems = []
-    missing = expected.keys() - tensors.keys()
-    unexpected = tensors.keys() - expected.keys()
-    if missing:
-        problems.append(f'missing: {_name_some(missing)}')
-    if unexpected:
-        problems.append(f'unexpected: {_name_some(unexpected)}')
-    wrong = [f'{key} {tuple(tensors[key].shape)} instead of {shape}'
-             for key, shape in expected.items()
-             if key in tensors and tuple(tensors[key].shape) != shape]
-    if wrong:
-        problems.append(f'wrong shape: {_name_some(wrong)}')
-    if problems:
-        raise ValueError(f'{where}: does not fit {system}; ' + '; '.join(problems) +
-                         '. Is it complete, and of this model?')
 
 
 _MIXSTE_RENAMES = (
@@ -247,11 +212,12 @@ def _convert_mixste(tensors: Dict[str, Tensor], where: str) -> 'OrderedDict[str,
     has_blocks = any(key.startswith(('STEblocks.', 'TTEblocks.')) for key in tensors)
     only_head = all(key.startswith(('head.0.', 'head.1.')) for key in tensors)
     if not has_blocks and not only_head:
-        _raise_foreign('MixSTE', tensors, where)
+        raise_foreign('MixSTE', tensors, where)
     shapes = _mixste_shapes(renamed)
-    _check_shapes(shapes, renamed, 'MixSTE', where)
+    check_shapes(shapes, renamed, 'MixSTE', where)
     return OrderedDict((key, renamed[key]) for key in shapes)
 
 
 # One function per system: (tensors under the original keys, name of the source) -> state dict.
-SYSTEMS: Dict[str, Callable] = {'mixste': _convert_mixste}
+SYSTEMS: Dict[str, Callable] = {'mixste': _convert_mixste,
+                                'uplift_upsample': convert_uplift_upsample}
