@@ -3,9 +3,10 @@
 
 import argparse
 
-from benchmarks import data, drawing, metrics, mixste
+from benchmarks import data, drawing, metrics, mixste, uplift_upsample
 
-SUBJECTS = dict(data=data, metrics=metrics, mixste=mixste, drawing=drawing)
+SUBJECTS = dict(data=data, metrics=metrics, mixste=mixste, uplift_upsample=uplift_upsample,
+                drawing=drawing)
 
 
 def main():

@@ -25,6 +25,10 @@ def main():
     parser.add_argument('--device')
     parser.add_argument('--no-flip-test', action='store_true',
                         help='half the time, a bit less exact')
+    parser.add_argument('--input-stride', type=int, metavar='FRAMES',
+                        help='Uplift and Upsample: frames between those whose 2D pose is used')
+    parser.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32',
+                        help='bfloat16: about half the time where the processor has it')
     parser.add_argument('--video', action='store_true', help='write <input>_3d.mp4')
     parser.add_argument('--picture', action='store_true', help='write <input>_3d.png')
     parser.add_argument('--allow-random-weights', action='store_true',
@@ -35,7 +39,8 @@ def main():
             inferencer = PoseLiftInferencer(
                 args.pose3d, args.weights, device=args.device,
                 flip_test=False if args.no_flip_test else None,
-                allow_random_weights=args.allow_random_weights)
+                allow_random_weights=args.allow_random_weights, input_stride=args.input_stride,
+                precision=args.precision)
             target = Path(args.out_dir) / f'{Path(args.input).stem}_3d.{args.format}'
             lifted = inferencer(args.input, args.image_size, args.skeleton, args.fps, target)
         except MissingWeightsError as error:

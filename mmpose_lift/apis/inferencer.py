@@ -13,14 +13,19 @@ from mmpose.apis import MMPoseInferencer as _MMPoseInferencer
 from mmpose.registry import MODELS
 
 from ..compat.model_index import find_model, list_models
+from ..datasets.key_frames import check_strides
 from ..datasets.windows import evaluation_windows, window_frames
+from ..evaluation.key_frames import fill_between
 from ..geometry.skeletons import convert_keypoints, get_skeleton
 from ..io.keypoint_sequence import check_keypoints, read_keypoint_sequence, write_lifted_sequence
 from ..models import SequencePoseLifter
+from ..models.backbones import UpliftUpsampleTransformer
 from ..version import __version__
 from .command_line import load_config, load_weights
+from .key_frame_lifting import KeyFrameLifter
 
 LIFTER_SKELETON = 'h36m'
+PRECISIONS = dict(float32=torch.float32, bfloat16=torch.bfloat16)
 
 
 class MissingWeightsError(RuntimeError):
@@ -56,6 +61,10 @@ def resolve_model(model: Union[str, Path, Config]) -> Tuple[Config, Optional[str
 class PoseLiftInferencer:
     """Lift the 2D keypoints of whole clips to 3D.
 
+    A model that sees key-frames only (Uplift and Upsample) needs 2D keypoints at every
+    ``input_stride``-th frame and gives all frames, see :class:`KeyFrameLifter`; every other model
+    needs them at all frames.
+
     Args:
         pose3d: Alias ('mixste_h36m'), config file, or config.
         weights: Checkpoint file or address. Defaults to the published weights, where there are any.
@@ -64,9 +73,14 @@ class PoseLiftInferencer:
         batch_size: Windows per forward pass.
         allow_random_weights: Run without trained weights.
         pose3d_weights: The same as ``weights``, the name it has in MMPose's inferencer.
+        input_stride: Frames between key-frames at the model's frame rate, for models that see
+            key-frames only. Defaults to the smallest that the config tests.
+        precision: 'float32', or 'bfloat16' for about half the time on CPUs and GPUs that have it;
+            what that costs in accuracy is in the README of the model's configs.
 
     Raises:
-        ValueError: Unknown model, or a checkpoint of another model.
+        ValueError: Unknown model or precision, a checkpoint of another model, or an input stride
+            for a model without key-frames.
         FileNotFoundError: No such checkpoint.
 
     Without weights the inferencer constructs, and the first call raises
@@ -76,9 +90,12 @@ class PoseLiftInferencer:
     def __init__(self, pose3d: Union[str, Path, Config] = 'mixste_h36m',
                  weights: Optional[str] = None, device: Optional[str] = None,
                  flip_test: Optional[bool] = None, batch_size: int = 16,
-                 allow_random_weights: bool = False, pose3d_weights: Optional[str] = None):
+                 allow_random_weights: bool = False, pose3d_weights: Optional[str] = None,
+                 input_stride: Optional[int] = None, precision: str = 'float32'):
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision: expected one of {tuple(PRECISIONS)}, found {precision!r}')
         init_default_scope('mmpose')
         config, published, self.name = resolve_model(pose3d)
         weights = _one_of(weights, pose3d_weights) or published
@@ -91,22 +108,35 @@ class PoseLiftInferencer:
                              'MMPoseInferencer for others')
         if flip_test is not None:
             self.model.test_cfg['flip_test'] = flip_test
-        self.window = int(config.test_dataloader.dataset.seq_len)
+        dataset = config.test_dataloader.dataset
+        self.window = int(dataset.seq_len)
+        self._sparse = None
+        if isinstance(self.model.backbone, UpliftUpsampleTransformer):
+            self._sparse = KeyFrameLifter(self.model, self.window, dataset.seq_step, batch_size)
+            self._rate = float(dataset.get('fps', 50))
+            self.input_stride = int(min(dataset.input_strides) if input_stride is None else
+                                    input_stride)
+            check_strides(self.input_stride, dataset.seq_step)
+        elif input_stride is not None:
+            raise ValueError(f'input_stride: model {self.name!r} needs 2D keypoints at every '
+                             'frame; leave it out')
         if weights is not None:
             load_weights(self.model, str(weights))
         try:
-            self.model.to(device or get_device()).eval()
+            self.model.to(device or get_device(), PRECISIONS[precision]).eval()
         except RuntimeError as error:
             raise ValueError(f'device {device!r}: {str(error).splitlines()[0]}') from error
 
     def __call__(self, keypoints: Union[str, Path, np.ndarray],
                  image_size: Optional[Tuple[int, int]] = None, skeleton: Optional[str] = None,
-                 fps: Optional[float] = None, out_file: Optional[Union[str, Path]] = None) -> dict:
+                 fps: Optional[float] = None, out_file: Optional[Union[str, Path]] = None,
+                 key_frames: Optional[np.ndarray] = None) -> dict:
         """Lift one person through one clip of any length.
 
         The clip is cut into windows of the model's length, the last one aligned to its end; frames
         that two windows cover are taken from the one where they have more context. A clip shorter
-        than a window is padded with its last frame.
+        than a window is padded with its last frame. A model that sees key-frames only lifts one
+        window around every s_out-th frame and interpolates the frames between.
 
         Args:
             keypoints: (T, K, 2) pixels or (T, K, 3) with a score, or a file (see
@@ -114,17 +144,24 @@ class PoseLiftInferencer:
             image_size: (width, height) in pixels. Defaults to what the file says.
             skeleton: Joint order of ``keypoints``, 'h36m' or 'coco'. Defaults to what the file
                 says, else 'h36m'.
-            fps: Frames per second, carried into the result. Defaults to what the file says.
+            fps: Frames per second, carried into the result. Defaults to what the file says. A
+                model that sees key-frames only wants a multiple of its own rate, 50 for
+                Human3.6M's; None takes the clip as recorded at that rate.
             out_file: Write the result to this .npz or .json file.
+            key_frames: (T,) bool, for models that see key-frames only: the frames that have 2D
+                keypoints, instead of every ``input_stride``-th one. Others may hold NaN; in the
+                result they are interpolated.
 
         Returns:
             dict with ``keypoints_3d`` (T, 17, 3) float32 and ``keypoints_2d`` (T, 17, 2 or 3),
             pixels and score, in the order of ``joint_names``, and what they mean: ``units``,
-            ``frame``, ``parents``, ``skeleton``, ``fps``, ``image_size``, ``model``, ``version``.
+            ``frame``, ``parents``, ``skeleton``, ``fps``, ``image_size``, ``model``, ``version``;
+            also ``key_frames``, their numbers, from a model that sees only these.
 
         Raises:
             MissingWeightsError: The model has no trained weights.
-            ValueError: Wrong joint count or shape, no image size, NaN, or an empty clip.
+            ValueError: Wrong joint count or shape, no image size, NaN, an empty clip, a frame rate
+                that the model cannot take, or key-frames where it has none.
         """
         if not self._runs:
             raise MissingWeightsError(missing_weights_message(self.name))
@@ -142,12 +179,19 @@ class PoseLiftInferencer:
         image_size = _check_image_size(image_size, where)
         if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < np.inf):
             raise ValueError(f'fps: expected a positive number, found {fps!r}')
+        chosen = None
+        if self._sparse is not None:
+            keypoints, chosen = self._key_frames(keypoints, key_frames, fps)
+        elif key_frames is not None:
+            raise ValueError(f'key_frames: model {self.name!r} needs 2D keypoints at every frame; '
+                             'leave it out')
         keypoints = check_keypoints(keypoints, skeleton, where)
         keypoints = convert_keypoints(keypoints, skeleton, LIFTER_SKELETON,
                                       has_score=keypoints.shape[-1] == 3)
         joints = get_skeleton(LIFTER_SKELETON)
         lifted = dict(
-            keypoints_3d=self.lift(keypoints, image_size),
+            keypoints_3d=(self.lift(keypoints, image_size) if chosen is None else
+                          self._lift_sparse(keypoints, image_size, chosen, fps)),
             keypoints_2d=keypoints,
             joint_names=list(joints.joint_names),
             parents=list(joints.parents),
@@ -158,9 +202,39 @@ class PoseLiftInferencer:
             image_size=list(image_size),
             model=self.name,
             version=f'mmpose_lift {__version__}')
+        if chosen is not None:
+            lifted['key_frames'] = np.flatnonzero(chosen).tolist()
         if out_file is not None:
             write_lifted_sequence(out_file, lifted)
         return lifted
+
+    def _rate_factor(self, fps: Optional[float]) -> int:
+        factor = 1 if fps is None else round(fps / self._rate)
+        if fps is not None and (factor < 1 or abs(fps - factor * self._rate) > 1e-3 * self._rate):
+            raise ValueError(f'fps: model {self.name!r} takes multiples of {self._rate:g} frames '
+                             f'per second, found {fps:g}; resample the keypoints, or leave fps out '
+                             'to lift them as they are')
+        return factor
+
+    def _key_frames(self, keypoints: np.ndarray, key_frames, fps: Optional[float]):
+        """The clip with frames between given key-frames interpolated, and the key-frames (T,)."""
+        frames = len(np.atleast_1d(keypoints))
+        if key_frames is None:
+            stride = self.input_stride * self._rate_factor(fps)
+            return keypoints, np.arange(frames) % stride == 0
+        chosen = np.asarray(key_frames)
+        if chosen.shape != (frames, ) or chosen.dtype != bool or not chosen.any():
+            raise ValueError(f'key_frames: expected {frames} flags (bool), one for each frame and '
+                             f'at least one of them set, found {chosen.dtype} {chosen.shape} with '
+                             f'{int(np.count_nonzero(chosen))} set')
+        keypoints = np.array(keypoints, np.float32)
+        if np.isfinite(keypoints[chosen]).all():  # otherwise the check that follows says so
+            keypoints = fill_between(keypoints[chosen], np.flatnonzero(chosen), frames)
+        return keypoints, chosen
+
+    def _lift_sparse(self, keypoints: np.ndarray, image_size: Tuple[int, int], chosen: np.ndarray,
+                     fps: Optional[float]) -> np.ndarray:
+        return self._sparse.lift(keypoints[..., :2], image_size, chosen, self._rate_factor(fps))
 
     @torch.inference_mode()
     def lift(self, keypoints: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
