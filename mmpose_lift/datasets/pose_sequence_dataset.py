@@ -1,20 +1,25 @@
 """Windows of 2D/3D pose sequences, read from memory-mapped stores a batch at a time."""
 
 import os.path as osp
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
-import mmpose
 import numpy as np
 from mmengine.dataset import Compose
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 from torch.utils.data import Dataset
 
 from ..geometry.cameras import h36m_cameras
-from ..geometry.placement import draw_cameras, place_clip
-from ..geometry.skeletons import get_skeleton
+from ..geometry.skeletons import Skeleton, get_skeleton
 from ..io.pose_store import PoseStore
 from .camera_table import CameraTable
+from .clips import DRAWN_CAMERA, Clip, clip_lens, store_clips
+from .store_skeletons import (
+    METAINFO_FILES,
+    common_skeleton,
+    joints_to_read,
+    read_skeleton_metainfo,
+    skeleton_metainfo,
+)
 from .synthetic_motion import synthetic_store
 from .windows import (
     EVALUATION_MODES,
@@ -27,22 +32,6 @@ from .windows import (
 
 WINDOW_MODES = ('train', 'frames') + EVALUATION_MODES
 FLIPS = (None, 'copies', 'random')
-NO_CAMERA, DRAWN_CAMERA = -1, -2
-
-
-class Clip(NamedTuple):
-    """A run of rows of one store, seen by one camera."""
-    store: int
-    first: int
-    num_frames: int
-    camera: int  # row of the camera table, or NO_CAMERA (camera-space poses), or DRAWN_CAMERA
-    offset: tuple  # world x, y taken off before projection, metres
-    width: int
-    height: int
-    rate: int  # frames of the clip per frame at the data set's frame rate
-    subject: str
-    action: str
-    name: str
 
 
 @DATASETS.register_module()
@@ -63,6 +52,9 @@ class PoseSequenceDataset(Dataset):
     Args:
         stores: Store folder(s), relative to ``data_root``; or a dict of arguments of
             :func:`~mmpose_lift.datasets.synthetic_motion.synthetic_store`, or a list of both.
+        skeleton: Joint order to read; stores in another one that has all its joints are converted
+            by the joints' names ('h36m_16' from 'h36m' drops the neck base). Defaults to that of
+            the stores, which must then be the same for all.
         keypoints_2d: 2D source of camera-space stores, for example 'gt' or 'cpn_ft_h36m_dbb'.
         seq_len: T, frames of a window.
         seq_step: Frames between two frames of a window. A clip is then read as ``seq_step``
@@ -83,19 +75,19 @@ class PoseSequenceDataset(Dataset):
         pipeline: Transforms. A window enters it as described in :meth:`read`.
         batched: Read batches in one go.
         data_root: Folder that relative stores start from.
-        metainfo: Overrides of the data set's meta information.
+        metainfo: Overrides of the data set's meta information, which follows from the skeleton.
         test_mode: Kept for MMPose's configs; changes nothing here.
-        lazy_init: Do not open the stores (for meta information only).
+        lazy_init: Do not open the stores yet (:attr:`metainfo` does where ``skeleton`` is None).
 
     Raises:
-        ValueError: Unknown option, other skeleton than H36M-17, a frame rate that is no multiple of
-            ``fps``, or no clip left after filtering.
+        ValueError: Unknown option, stores of different skeletons or without a joint of
+            ``skeleton``, a skeleton without root, a frame rate that is no multiple of ``fps``, or
+            no clip left after filtering.
         FileNotFoundError: A store is absent.
     """
 
-    # an absolute path: MMPose warns about relative ones that are not below the working folder
-    METAINFO: dict = dict(
-        from_file=osp.join(mmpose.__path__[0], '.mim/configs/_base_/datasets/h36m.py'))
+    # of H36M-17, the usual case; that of other skeletons is made when the skeleton is known
+    METAINFO: dict = dict(from_file=METAINFO_FILES['h36m'])
 
     def __init__(self,
                  stores: Union[str, dict, Sequence[Union[str, dict]]],
@@ -116,14 +108,14 @@ class PoseSequenceDataset(Dataset):
                  data_root: str = '',
                  metainfo: Optional[dict] = None,
                  test_mode: bool = False,
-                 lazy_init: bool = False):
+                 lazy_init: bool = False,
+                 skeleton: Optional[str] = None):
         if windows not in WINDOW_MODES:
             raise ValueError(f'windows: expected one of {WINDOW_MODES}, found {windows!r}')
         if flip not in FLIPS:
             raise ValueError(f'flip: expected one of {FLIPS}, found {flip!r}')
         if seq_step < 1:
             raise ValueError(f'seq_step: expected at least 1, found {seq_step}')
-        self._metainfo = parse_pose_metainfo({**self.METAINFO, **(metainfo or {})})
         self.store_names = [stores] if isinstance(stores, (str, dict)) else list(stores)
         self.data_root = data_root
         self.keypoints_2d = keypoints_2d
@@ -141,19 +133,33 @@ class PoseSequenceDataset(Dataset):
         self.pipeline = Compose(pipeline)
         self.batched = batched
         self.test_mode = test_mode
-        self.skeleton = get_skeleton('h36m')
-        self._flip_indices = np.array(self.skeleton.flip_indices)
+        self.skeleton = self._metainfo = None
+        self._metainfo_overrides = dict(metainfo or {})
         self._ready = False
+        if skeleton is not None:
+            self._use_skeleton(get_skeleton(skeleton))
         if not lazy_init:
             self.full_init()
 
     # ---------------------------------------------------------------- index
+
+    def _use_skeleton(self, skeleton: Skeleton) -> None:
+        skeleton.root_index  # noqa: B018  (refuses a skeleton without root)
+        own = self.METAINFO if skeleton.name == 'h36m' else skeleton_metainfo(skeleton)
+        self._metainfo = read_skeleton_metainfo(skeleton, {**own, **self._metainfo_overrides})
+        self.skeleton = skeleton
+        self._flip_indices = np.array(skeleton.flip_indices)
 
     def full_init(self) -> None:
         """Open the stores and lay out the windows; called once."""
         if self._ready:
             return
         self.stores = [self._open(name) for name in self.store_names]
+        stored = [store.skeleton for store in self.stores]
+        if self.skeleton is None:
+            self._use_skeleton(common_skeleton(stored, self.store_names))
+        self._joints = [joints_to_read(s, self.skeleton, name)
+                        for s, name in zip(stored, self.store_names)]
         self._cameras = CameraTable(h36m_cameras())
         self._check_filters()
         self.clips: List[Clip] = []
@@ -169,7 +175,8 @@ class PoseSequenceDataset(Dataset):
         self._clip_size = np.array([(c.width, c.height) for c in self.clips])
         self._clip_frames = np.array([c.num_frames for c in self.clips])
         self._clip_step = self.seq_step * np.array([c.rate for c in self.clips])
-        self._clip_lens = np.stack([self._lens(c) for c in self.clips])
+        self._clip_lens = np.stack(
+            [clip_lens(c, self.stores[c.store], self._cameras) for c in self.clips])
         self._lay_out_windows()
         self._ready = True
 
@@ -187,72 +194,19 @@ class PoseSequenceDataset(Dataset):
             store = synthetic_store(**name)
         else:
             store = PoseStore.open(osp.join(self.data_root, name))
-        if store.skeleton != self.skeleton.name:
-            raise ValueError(f'{name}: expected skeleton {self.skeleton.name!r}, found '
-                             f'{store.skeleton!r}; convert it with tools/prepare_data.py')
         if store.keypoints_3d is None:
             raise ValueError(f'{name}: the store has no 3D poses to learn from or compare with')
         return store
 
     def _clips_of(self, index: int) -> List[Clip]:
         store = self.stores[index]
-        world = store.frame == 'world'
-        if not world:
+        if store.frame != 'world':
             store.keypoints_2d(self.keypoints_2d)  # an unknown source is refused here, once
-        clips = []
-        for number, seq in enumerate(store.sequences):
-            if self.subjects is not None and str(seq.subject) not in self.subjects:
-                continue
-            if self.actions is not None and seq.action not in self.actions:
-                continue
-            common = dict(store=index, subject=str(seq.subject), action=seq.action,
-                          rate=self._rate(seq))
-            if not world:
-                clips.append(
-                    Clip(first=seq.first, num_frames=seq.num_frames, camera=NO_CAMERA,
-                         offset=(0., 0.), width=seq.width, height=seq.height, name=seq.name,
-                         **common))
-                continue
-            if self.cameras_per_clip == 'random':
-                clips.append(
-                    Clip(first=seq.first, num_frames=seq.num_frames, camera=DRAWN_CAMERA,
-                         offset=(0., 0.), width=0, height=0, name=seq.name, **common))
-                continue
-            clips += self._world_clips(store, number, seq, common)
-        return clips
-
-    def _rate(self, seq) -> int:
-        if self.fps is None:
-            return 1
-        rate = round(seq.fps / self.fps)
-        if rate < 1 or abs(seq.fps - rate * self.fps) > 1e-3 * self.fps:
-            raise ValueError(f'clip {seq.name}: its frame rate {seq.fps:g} is no multiple of '
-                             f'{self.fps:g}; resample it with tools/prepare_data.py')
-        return rate
-
-    def _lens(self, clip: Clip) -> np.ndarray:
-        """(2, 2) focal length and centre of a clip's camera in pixels, NaN where not known."""
-        if clip.camera >= 0:
-            return np.stack([self._cameras.focal[clip.camera], self._cameras.center[clip.camera]])
-        camera = self.stores[clip.store].cameras.get(clip.name.rsplit('/', 1)[-1])
-        if clip.camera == DRAWN_CAMERA or camera is None:
-            return np.full((2, 2), np.nan, np.float32)
-        return np.stack([camera.focal, camera.center]).astype(np.float32)
-
-    def _world_clips(self, store, number: int, seq, common: dict) -> List[Clip]:
-        total = len(self._cameras.names)
-        if not (isinstance(self.cameras_per_clip, int) and 1 <= self.cameras_per_clip <= total):
-            raise ValueError(f"cameras_per_clip: expected 'random' or 1 to {total}, found "
-                             f'{self.cameras_per_clip!r}')
-        chosen = draw_cameras(total, self.cameras_per_clip, (self.camera_seed, number))
-        root = np.asarray(store.keypoints_3d[seq.first:seq.last, self.skeleton.root_index, :2])
-        return [
-            Clip(first=seq.first + first, num_frames=last - first, camera=int(camera),
-                 offset=tuple(offset), width=int(self._cameras.size[camera, 0]),
-                 height=int(self._cameras.size[camera, 1]),
-                 name=f'{seq.name}{first}/{self._cameras.names[camera]}', **common)
-            for first, last, offset in place_clip(root) for camera in chosen
-        ]
+        chosen = [(number, seq) for number, seq in enumerate(store.sequences)
+                  if (self.subjects is None or str(seq.subject) in self.subjects)
+                  and (self.actions is None or seq.action in self.actions)]
+        return store_clips(store, index, chosen, self.fps, self._cameras, self.cameras_per_clip,
+                           self.camera_seed)
 
     def _lay_out_windows(self) -> None:
         T = self.seq_len
@@ -279,7 +233,9 @@ class PoseSequenceDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Meta information of the H36M skeleton in MMPose's form."""
+        """Meta information of the skeleton in MMPose's form."""
+        if self._metainfo is None:  # only the stores know which skeleton
+            self.full_init()
         return dict(self._metainfo)
 
     def __len__(self) -> int:
@@ -380,7 +336,7 @@ class PoseSequenceDataset(Dataset):
         for s in np.unique(self._clip_store[clip]):
             store, mine = self.stores[s], np.flatnonzero(self._clip_store[clip] == s)
             valid[mine] = store.valid[rows[mine]]
-            points = store.keypoints_3d[rows[mine]]
+            points = self._in_order(s, store.keypoints_3d[rows[mine]])
             if store.frame == 'world':
                 mirrored = np.flatnonzero((in_world & flipped)[mine])
                 points[mirrored] = points[mirrored][:, :, self._flip_indices]
@@ -389,13 +345,18 @@ class PoseSequenceDataset(Dataset):
                 target[mine], keypoints[mine] = self._cameras.see(points, camera[mine])
             else:
                 target[mine] = points
-                pixels = store.keypoints_2d(self.keypoints_2d)[rows[mine]]
+                pixels = self._in_order(s, store.keypoints_2d(self.keypoints_2d)[rows[mine]])
                 keypoints[mine], score[mine] = pixels[..., :2], pixels[..., 2]
         self._mirror(keypoints, score, target, lens, size[:, 0], flipped & ~in_world)
         camera_param = dict(w=size[:, 0], h=size[:, 1])
         if np.isfinite(lens).all():
             camera_param.update(f=lens[:, 0], c=lens[:, 1])
         return (keypoints, score, target, valid), camera_param
+
+    def _in_order(self, store: int, keypoints: np.ndarray) -> np.ndarray:
+        """Keypoints (B, T, K_stored, D) of a store in the joint order of the data set."""
+        joints = self._joints[store]
+        return keypoints if joints is None else keypoints[:, :, joints]
 
     def _mirror(self, keypoints, score, target, lens, width, flipped) -> None:
         """Mirror the flagged windows in place: x of 2D, 3D and camera, left and right joints."""
