@@ -13,6 +13,11 @@ EXAMPLES = """examples:
   %(prog)s videopose3d-h36m data_3d_h36m.npz --keypoints-2d data_2d_h36m_cpn_ft_h36m_dbb.npz \\
       --out data/h36m
   %(prog)s mmpose-h36m h36m_train.npz h36m_test.npz --cameras cameras.pkl --out data/h36m_mmpose
+  %(prog)s humaneva data_3d_humaneva15.npz --keypoints-2d data_2d_humaneva15_gt.npz \\
+      --out data/humaneva
+  %(prog)s pstmo-3dhp data_train_3dhp.npz --out data/mpi_inf_3dhp_train
+  %(prog)s mmpose-3dhp mpi_inf_3dhp_train.npz --cameras cameras_train.pkl --out data/mpi_inf_3dhp_mm
+  %(prog)s spin-3dhp test_3dhp.npz --out data/mpi_inf_3dhp_frames
   %(prog)s mocap-npz train.npz train_short.npz --out data/cmu_train
   %(prog)s bvh 16_22.bvh 35_01.bvh --out data/cmu_bvh
   %(prog)s asf-amc 16.asf 16_22.amc --out data/cmu_amc
@@ -51,6 +56,29 @@ def parse_args(argv=None) -> argparse.Namespace:
     sub.add_argument('--detections', nargs='*', default=[], metavar='NAME=FILE',
                      help='.npy detections; repeat a name once per annotation file, in their order')
     sub.add_argument('--fps', type=float, help='default: told by the image numbers')
+
+    sub = add('humaneva', _humaneva, "HumanEva-I (15 joints) in VideoPose3D's .npz files")
+    sub.add_argument('keypoints_3d', type=Path, help='data_3d_humaneva15.npz')
+    sub.add_argument('--keypoints-2d', nargs='+', required=True, metavar='[NAME=]FILE',
+                     help='data_2d_humaneva15_<name>.npz files')
+    sub.add_argument('--subjects', nargs='+', help="for example Train/S1, default: all")
+
+    sub = add('pstmo-3dhp', _pstmo_3dhp, "MPI-INF-3DHP in P-STMO's files (universal annotation)")
+    sub.add_argument('files', nargs='+', type=Path,
+                     help='data_train_3dhp.npz, data_test_3dhp.npz')
+    _add_test_fps(sub)
+
+    sub = add('mmpose-3dhp', _mmpose_3dhp, "MPI-INF-3DHP in MMPose's layout (metric annotation)")
+    sub.add_argument('annotations', nargs='+', type=Path,
+                     help='mpi_inf_3dhp_train.npz, mpi_inf_3dhp_test_valid.npz')
+    sub.add_argument('--cameras', required=True, nargs='+', type=Path,
+                     help='cameras_train.pkl, cameras_test.pkl')
+    _add_test_fps(sub)
+
+    sub = add('spin-3dhp', _spin_3dhp,
+              "MPI-INF-3DHP test frames in SPIN's order of 24 joints (cross-data-set tests)")
+    sub.add_argument('file', type=Path)
+    _add_test_fps(sub)
 
     sub = add('mocap-npz', _mocap_npz, 'compact CMU motion sets (17 joints, world space)')
     sub.add_argument('files', nargs='+', type=Path)
@@ -112,6 +140,12 @@ def _add_rates(sub, source_fps, text) -> None:
     sub.add_argument('--source-fps', type=float, default=source_fps, help=text)
 
 
+def _add_test_fps(sub) -> None:
+    sub.add_argument('--test-fps', type=float, default=25,
+                     help='frame rate given to TS1 to TS6, which no file says (default: '
+                          '%(default)s)')
+
+
 def _pairs(items, what) -> list:
     for item in items:
         if '=' not in item:
@@ -121,13 +155,25 @@ def _pairs(items, what) -> list:
 
 def _videopose3d(args):
     from mmpose_lift.io.readers.videopose3d_h36m import name_of_source, read_videopose3d_h36m
+    named = _named_sources(args.keypoints_2d, name_of_source)
+    return read_videopose3d_h36m(args.keypoints_3d, named, args.subjects)
+
+
+def _humaneva(args):
+    from mmpose_lift.io.readers.humaneva import name_of_source, read_humaneva
+    named = _named_sources(args.keypoints_2d, name_of_source)
+    return read_humaneva(args.keypoints_3d, named, args.subjects)
+
+
+def _named_sources(items, name_of_source) -> dict:
+    """2D files by name from words [NAME=]FILE."""
     named = {}
-    for item in args.keypoints_2d:
+    for item in items:
         name, file = item.split('=', 1) if '=' in item else (name_of_source(item), item)
         if name in named:
             raise ValueError(f'--keypoints-2d: two files for source {name!r}')
         named[name] = file
-    return read_videopose3d_h36m(args.keypoints_3d, named, args.subjects)
+    return named
 
 
 def _mmpose(args):
@@ -136,6 +182,21 @@ def _mmpose(args):
     for name, file in _pairs(args.detections, '--detections'):
         detections.setdefault(name, []).append(file)
     return read_mmpose_h36m(args.annotations, args.cameras, detections, args.fps)
+
+
+def _pstmo_3dhp(args):
+    from mmpose_lift.io.readers import read_pstmo_3dhp
+    return read_pstmo_3dhp(args.files, args.test_fps)
+
+
+def _mmpose_3dhp(args):
+    from mmpose_lift.io.readers import read_mmpose_3dhp
+    return read_mmpose_3dhp(args.annotations, args.cameras, args.test_fps)
+
+
+def _spin_3dhp(args):
+    from mmpose_lift.io.readers import read_spin_3dhp
+    return read_spin_3dhp(args.file, args.test_fps)
 
 
 def _mocap_npz(args):

@@ -2,5 +2,6 @@
 
 from .key_frame_metric import KeyFrameLiftingMetric
 from .lifting_metric import LiftingMetric
+from .mpi_inf_3dhp import MPIINF3DHPMetric
 
-__all__ = ['KeyFrameLiftingMetric', 'LiftingMetric']
+__all__ = ['KeyFrameLiftingMetric', 'LiftingMetric', 'MPIINF3DHPMetric']

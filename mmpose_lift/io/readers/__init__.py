@@ -10,8 +10,12 @@ _MODULES = {
     'read_amass': 'amass',
     'read_asf_amc': 'asf_amc',
     'read_bvh': 'bvh',
+    'read_humaneva': 'humaneva',
+    'read_mmpose_3dhp': 'mpi_inf_3dhp_frames',
     'read_mmpose_h36m': 'mmpose_h36m',
     'read_mocap_npz': 'mocap_npz',
+    'read_pstmo_3dhp': 'mpi_inf_3dhp',
+    'read_spin_3dhp': 'mpi_inf_3dhp_frames',
     'read_videopose3d_h36m': 'videopose3d_h36m',
 }
 
