@@ -3,10 +3,10 @@
 
 import argparse
 
-from benchmarks import data, drawing, metrics, mixste, uplift_upsample
+from benchmarks import ampose, data, drawing, metrics, mixste, uplift_upsample
 
 SUBJECTS = dict(data=data, metrics=metrics, mixste=mixste, uplift_upsample=uplift_upsample,
-                drawing=drawing)
+                ampose=ampose, drawing=drawing)
 
 
 def main():

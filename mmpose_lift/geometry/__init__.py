@@ -19,6 +19,13 @@ from .rotations import (
     quaternion_to_matrix,
     slerp,
 )
+from .skeleton_graph import (
+    ADJACENCY_NORMS,
+    adjacency_groups,
+    hops_to_root,
+    normalized_adjacency,
+    tree_parents,
+)
 from .skeletons import (
     Skeleton,
     convert_keypoints,
@@ -28,9 +35,10 @@ from .skeletons import (
     skeleton_names,
 )
 
-__all__ = ['Camera', 'Skeleton', 'aligned_distances', 'axis_angle_to_matrix', 'back_project',
-           'camera_to_world', 'convert_keypoints', 'denormalize_screen', 'estimate_root_position',
-           'euler_to_matrix', 'get_skeleton', 'h36m_camera', 'h36m_cameras', 'joint_map',
-           'matrix_to_quaternion', 'normalize_intrinsics', 'normalize_screen', 'partial_joint_map',
+__all__ = ['ADJACENCY_NORMS', 'Camera', 'Skeleton', 'adjacency_groups', 'aligned_distances',
+           'axis_angle_to_matrix', 'back_project', 'camera_to_world', 'convert_keypoints',
+           'denormalize_screen', 'estimate_root_position', 'euler_to_matrix', 'get_skeleton',
+           'h36m_camera', 'h36m_cameras', 'hops_to_root', 'joint_map', 'matrix_to_quaternion',
+           'normalize_intrinsics', 'normalize_screen', 'normalized_adjacency', 'partial_joint_map',
            'project_points', 'quaternion_to_matrix', 'similarity_align', 'skeleton_names', 'slerp',
-           'world_to_camera']
+           'tree_parents', 'world_to_camera']

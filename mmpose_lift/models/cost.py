@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
-__all__ = ['Cost', 'num_key_frames', 'uplift_upsample_cost']
+__all__ = ['AMPoseCost', 'Cost', 'ampose_cost', 'num_key_frames', 'uplift_upsample_cost']
 
 # Operations per element of what is no matrix product, for the published convention.
 _NORM = 7  # mean, centring, square, variance, division, scale, shift
@@ -145,3 +145,55 @@ def uplift_upsample_cost(num_real_frames: int, num_tokens: int = 71,
         length = outputs
     poses = 1 + (num_tokens if sequence_head else 0)
     return cost + _linear(poses, temporal_dims, 3 * joints)
+
+
+@dataclass(frozen=True)
+class AMPoseCost:
+    """Operations of one pose through AMPose.
+
+    Attributes:
+        linear: Multiply-adds of linear layers and of the linear maps of graph convolutions.
+        attention: Multiply-adds of the two attention products.
+        aggregation: Multiply-adds of summing neighbours, as dense products.
+        batch_norm: Operations of batch norms, a factor and an addend per element.
+    """
+    linear: int
+    attention: int
+    aggregation: int
+    batch_norm: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of all matrix products; PyTorch's counter gives twice that."""
+        return self.linear + self.attention + self.aggregation
+
+    @property
+    def published(self) -> int:
+        """What the paper calls FLOPs [D]: one per multiply-add, without attention products and sums
+        over neighbours, and what batch norms do."""
+        return self.linear + self.batch_norm
+
+
+def ampose_cost(num_keypoints: int = 17, in_channels: int = 2, embed_dims: int = 512,
+                depth: int = 5, mlp_ratio: float = 2.0, gcn_design: str = 'proposed',
+                gcn_norm: Optional[str] = None) -> AMPoseCost:
+    """Cost of one pose through AMPose and its head; arguments as of :class:`AMPose`.
+
+    Raises:
+        ValueError: unknown design.
+    """
+    graph_convolutions = dict(proposed=2, two_residual=2, transformer=1, convnext=1)
+    if gcn_design not in graph_convolutions:
+        raise ValueError(f'unknown gcn_design {gcn_design!r}, choose one of '
+                         f'{tuple(graph_convolutions)}')
+    joints, dims, convolutions = num_keypoints, embed_dims, graph_convolutions[gcn_design]
+    weights = 4 * dims**2 + 2 * dims * int(dims * mlp_ratio) + convolutions * 3 * dims**2
+    if convolutions == 1:
+        weights += 2 * dims**2  # MLP of hidden width C
+        gcn_norm = gcn_norm or 'layer'
+    norms = 1 if gcn_design == 'convnext' else 2
+    return AMPoseCost(
+        linear=joints * (in_channels * dims + depth * weights + dims * 3),
+        attention=depth * 2 * joints**2 * dims,
+        aggregation=depth * convolutions * 3 * joints**2 * dims,
+        batch_norm=0 if gcn_norm == 'layer' else depth * norms * 2 * joints * dims)

@@ -186,3 +186,16 @@ def test_errors():
 def test_a_misspelt_test_option_is_named():
     with pytest.raises(ValueError, match='fliptest.*flip_test'):
         build(test_cfg=dict(fliptest=True))
+
+
+def test_zero_root_moves_the_root_only():
+    inputs = torch.rand(2, 9, 17, 2)
+    plain, zeroed = (build(test_cfg=options).eval()(inputs, None, mode='predict')
+                     for options in ({}, dict(zero_root=True)))
+    for a, b in zip(plain, zeroed):
+        a, b = a.pred_instances.keypoints, b.pred_instances.keypoints
+        assert (a[:, 0] != 0).any() and (b[:, 0] == 0).all()
+        np.testing.assert_array_equal(a[:, 1:], b[:, 1:])
+    kept = build(test_cfg=dict(zero_root=True, output_keypoint_indices=[3, 0])).eval()
+    found = kept(inputs, None, mode='predict')[0].pred_instances.keypoints
+    assert (found[:, 1] == 0).all() and (found[:, 0] != 0).any()

@@ -12,7 +12,7 @@ from ...geometry.skeletons import get_skeleton
 from ..heads.lifting_head import mirror_poses
 
 Config = Optional[dict]
-TEST_OPTIONS = {'flip_test', 'flip_indices', 'output_keypoint_indices'}
+TEST_OPTIONS = {'flip_test', 'flip_indices', 'output_keypoint_indices', 'zero_root'}
 
 
 @MODELS.register_module()
@@ -29,7 +29,8 @@ class SequencePoseLifter(PoseLifter):
         head: Config of a head like :class:`LiftingHead`.
         train_cfg: Passed to the head.
         test_cfg: ``flip_test=True`` averages the prediction with that of the mirrored input;
-            the whole dict is passed to the head. Unknown options are refused.
+            ``zero_root=True`` puts the predicted root at the origin, leaving the other joints where
+            they are; the whole dict is passed to the head. Unknown options are refused.
         skeleton: Joint order; it gives the flip indices where a sample's metainfo has none.
         data_preprocessor: Default: :class:`LiftingDataPreprocessor`.
         init_cfg: MMEngine initialisation.
@@ -87,6 +88,8 @@ class SequencePoseLifter(PoseLifter):
             feats = [feats, self.extract_feat(mirror_poses(inputs, flip_indices))]
             test_cfg['flip_indices'] = flip_indices
         predictions = self.predict_instances(inputs, feats, data_samples, test_cfg)
+        if test_cfg.get('zero_root', False):
+            self._zero_root(predictions, test_cfg)
         if data_samples is None:
             data_samples = [PoseDataSample() for _ in predictions]
         if len(predictions) != len(data_samples):
@@ -104,6 +107,13 @@ class SequencePoseLifter(PoseLifter):
         Estimators that work on the head's poses override this.
         """
         return self.head.predict(feats, data_samples, test_cfg=test_cfg)
+
+    def _zero_root(self, predictions: List[InstanceData], test_cfg: dict) -> None:
+        kept = test_cfg.get('output_keypoint_indices')
+        kept = list(range(self.skeleton.num_joints)) if kept is None else list(kept)
+        if self.skeleton.root_index in kept:
+            for prediction in predictions:
+                prediction.keypoints[..., kept.index(self.skeleton.root_index), :] = 0
 
     def _flip_indices(self, data_samples: Optional[List[PoseDataSample]]) -> List[int]:
         metainfo = data_samples[0].metainfo if data_samples else {}

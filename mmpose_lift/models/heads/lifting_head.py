@@ -186,7 +186,7 @@ class BaseLiftingHead(BaseHead):
 
 @MODELS.register_module()
 class LiftingHead(BaseLiftingHead):
-    """Layer norm and one linear layer per joint and frame.
+    """Layer norm, if wanted, and one linear layer per joint and frame.
 
     Args:
         in_channels: Channels C of the features.
@@ -197,18 +197,19 @@ class LiftingHead(BaseLiftingHead):
         decoder: Config of the codec that turns outputs into metres; None if they are metres.
         norm_eps: Epsilon of the norm. MixSTE's head uses 1e-5, unlike its blocks.
         causal: Where one frame of a window is wanted, it is the last (the centre otherwise).
+        norm: Without it (AMPose) the linear layer gets the features as they are.
         init_cfg: MMEngine initialisation. Default: PyTorch's own.
     """
 
     def __init__(self, in_channels: int, num_keypoints: int, out_channels: int = 3,
                  loss: dict = dict(type='MixSTELoss'), decoder: Config = None,  # noqa: B006
-                 norm_eps: float = 1e-5, causal: bool = False,
+                 norm_eps: float = 1e-5, causal: bool = False, norm: bool = True,
                  init_cfg: Optional[Union[dict, list]] = None) -> None:
         super().__init__(num_keypoints, loss, decoder, init_cfg)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.causal = causal
-        self.norm = nn.LayerNorm(in_channels, eps=norm_eps)
+        self.norm = nn.LayerNorm(in_channels, eps=norm_eps) if norm else nn.Identity()
         self.fc = nn.Linear(in_channels, out_channels)
 
     def forward(self, feats: Tensor) -> Tensor:

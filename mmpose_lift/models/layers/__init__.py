@@ -2,11 +2,12 @@
 
 from .attention import SelfAttention, attend, fused_attention_is_faster, key_mask
 from .drop_path import DropPath, drop_path
+from .graph_convolution import GraphConvolution, aggregation_matrix
 from .pose_refiner import PoseRefiner
 from .recompute import recompute
 from .strided_transformer import StridedTransformerBlock
 from .transformer import Mlp, TransformerBlock
 
-__all__ = ['DropPath', 'Mlp', 'PoseRefiner', 'SelfAttention', 'StridedTransformerBlock',
-           'TransformerBlock', 'attend', 'drop_path', 'fused_attention_is_faster', 'key_mask',
-           'recompute']
+__all__ = ['DropPath', 'GraphConvolution', 'Mlp', 'PoseRefiner', 'SelfAttention',
+           'StridedTransformerBlock', 'TransformerBlock', 'aggregation_matrix', 'attend',
+           'drop_path', 'fused_attention_is_faster', 'key_mask', 'recompute']
