@@ -11,21 +11,24 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmpose.apis import MMPoseInferencer as _MMPoseInferencer
 from mmpose.registry import MODELS
+from torch import nn
 
 from ..compat.model_index import find_model, list_models
 from ..datasets.key_frames import check_strides
 from ..datasets.windows import evaluation_windows, window_frames
 from ..evaluation.key_frames import fill_between
-from ..geometry.skeletons import convert_keypoints, get_skeleton
+from ..geometry.skeletons import convert_keypoints
 from ..io.keypoint_sequence import check_keypoints, read_keypoint_sequence, write_lifted_sequence
 from ..models import SequencePoseLifter
 from ..models.backbones import UpliftUpsampleTransformer
+from ..models.backbones.ampose import AMPose, GraphBlock
 from ..version import __version__
 from .command_line import load_config, load_weights
 from .key_frame_lifting import KeyFrameLifter
 
-LIFTER_SKELETON = 'h36m'
 PRECISIONS = dict(float32=torch.float32, bfloat16=torch.bfloat16)
+# A window of a single frame is little work: so many of them count as one of `batch_size`.
+SINGLE_FRAMES_PER_WINDOW = 32
 
 
 class MissingWeightsError(RuntimeError):
@@ -63,14 +66,17 @@ class PoseLiftInferencer:
 
     A model that sees key-frames only (Uplift and Upsample) needs 2D keypoints at every
     ``input_stride``-th frame and gives all frames, see :class:`KeyFrameLifter`; every other model
-    needs them at all frames.
+    needs them at all frames. Joints come out in the model's own order (its ``skeleton``), which is
+    that of Human3.6M for most models here; input in other orders is converted by the joints' names.
+
+    Nothing is trained here, so batch norms of AMPose are folded into its weights after loading.
 
     Args:
         pose3d: Alias ('mixste_h36m'), config file, or config.
         weights: Checkpoint file or address. Defaults to the published weights, where there are any.
         device: 'cpu', 'cuda', ... Defaults to the best there is.
         flip_test: Average with the mirrored input. Defaults to what the config says.
-        batch_size: Windows per forward pass.
+        batch_size: Windows per forward pass; 32 times as many where a window is a single frame.
         allow_random_weights: Run without trained weights.
         pose3d_weights: The same as ``weights``, the name it has in MMPose's inferencer.
         input_stride: Frames between key-frames at the model's frame rate, for models that see
@@ -79,8 +85,8 @@ class PoseLiftInferencer:
             what that costs in accuracy is in the README of the model's configs.
 
     Raises:
-        ValueError: Unknown model or precision, a checkpoint of another model, or an input stride
-            for a model without key-frames.
+        ValueError: Unknown model or precision, a skeleton of other joints than the head's, a
+            checkpoint of another model, or an input stride for a model without key-frames.
         FileNotFoundError: No such checkpoint.
 
     Without weights the inferencer constructs, and the first call raises
@@ -106,10 +112,17 @@ class PoseLiftInferencer:
             raise ValueError(f'model {self.name!r} is a {type(self.model).__name__}, and this '
                              'inferencer lifts windows with a SequencePoseLifter; use '
                              'MMPoseInferencer for others')
+        self.skeleton = self.model.skeleton
+        if self.model.head.num_keypoints != self.skeleton.num_joints:
+            raise ValueError(f'model {self.name!r}: its skeleton {self.skeleton.name!r} has '
+                             f'{self.skeleton.num_joints} joints, but its head gives '
+                             f'{self.model.head.num_keypoints}; set model.skeleton in the config')
+        self.model.test_cfg.pop('output_keypoint_indices', None)  # the result has all joints
         if flip_test is not None:
             self.model.test_cfg['flip_test'] = flip_test
         dataset = config.test_dataloader.dataset
         self.window = int(dataset.seq_len)
+        self._per_pass = batch_size * (SINGLE_FRAMES_PER_WINDOW if self.window == 1 else 1)
         self._sparse = None
         if isinstance(self.model.backbone, UpliftUpsampleTransformer):
             self._sparse = KeyFrameLifter(self.model, self.window, dataset.seq_step, batch_size)
@@ -122,8 +135,9 @@ class PoseLiftInferencer:
                              'frame; leave it out')
         if weights is not None:
             load_weights(self.model, str(weights))
+        _fold_batch_norm(self.model.eval())
         try:
-            self.model.to(device or get_device(), PRECISIONS[precision]).eval()
+            self.model.to(device or get_device(), PRECISIONS[precision])
         except RuntimeError as error:
             raise ValueError(f'device {device!r}: {str(error).splitlines()[0]}') from error
 
@@ -142,8 +156,8 @@ class PoseLiftInferencer:
             keypoints: (T, K, 2) pixels or (T, K, 3) with a score, or a file (see
                 :func:`~mmpose_lift.io.keypoint_sequence.read_keypoint_sequence`).
             image_size: (width, height) in pixels. Defaults to what the file says.
-            skeleton: Joint order of ``keypoints``, 'h36m' or 'coco'. Defaults to what the file
-                says, else 'h36m'.
+            skeleton: Joint order of ``keypoints``, for example 'h36m' or 'coco'. Defaults to what
+                the file says, else the model's.
             fps: Frames per second, carried into the result. Defaults to what the file says. A
                 model that sees key-frames only wants a multiple of its own rate, 50 for
                 Human3.6M's; None takes the clip as recorded at that rate.
@@ -153,15 +167,16 @@ class PoseLiftInferencer:
                 result they are interpolated.
 
         Returns:
-            dict with ``keypoints_3d`` (T, 17, 3) float32 and ``keypoints_2d`` (T, 17, 2 or 3),
-            pixels and score, in the order of ``joint_names``, and what they mean: ``units``,
-            ``frame``, ``parents``, ``skeleton``, ``fps``, ``image_size``, ``model``, ``version``;
-            also ``key_frames``, their numbers, from a model that sees only these.
+            dict with ``keypoints_3d`` (T, K, 3) float32 and ``keypoints_2d`` (T, K, 2 or 3),
+            pixels and score, in the model's joint order ``joint_names``, and what they mean:
+            ``units``, ``frame``, ``parents``, ``skeleton``, ``fps``, ``image_size``, ``model``,
+            ``version``; also ``key_frames``, their numbers, from a model that sees only these.
 
         Raises:
             MissingWeightsError: The model has no trained weights.
-            ValueError: Wrong joint count or shape, no image size, NaN, an empty clip, a frame rate
-                that the model cannot take, or key-frames where it has none.
+            ValueError: Wrong joint count or shape, a joint order that lacks joints of the model's,
+                no image size, NaN, an empty clip, a frame rate that the model cannot take, or
+                key-frames where it has none.
         """
         if not self._runs:
             raise MissingWeightsError(missing_weights_message(self.name))
@@ -175,7 +190,7 @@ class PoseLiftInferencer:
             if clip.needs_skeleton and skeleton is None:
                 raise ValueError(f'{where}: the file does not say in which order its joints are; '
                                  "name it: skeleton='coco' or 'h36m' (--skeleton)")
-        skeleton = skeleton or LIFTER_SKELETON
+        skeleton = skeleton or self.skeleton.name
         image_size = _check_image_size(image_size, where)
         if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < np.inf):
             raise ValueError(f'fps: expected a positive number, found {fps!r}')
@@ -186,16 +201,15 @@ class PoseLiftInferencer:
             raise ValueError(f'key_frames: model {self.name!r} needs 2D keypoints at every frame; '
                              'leave it out')
         keypoints = check_keypoints(keypoints, skeleton, where)
-        keypoints = convert_keypoints(keypoints, skeleton, LIFTER_SKELETON,
+        keypoints = convert_keypoints(keypoints, skeleton, self.skeleton.name,
                                       has_score=keypoints.shape[-1] == 3)
-        joints = get_skeleton(LIFTER_SKELETON)
         lifted = dict(
             keypoints_3d=(self.lift(keypoints, image_size) if chosen is None else
                           self._lift_sparse(keypoints, image_size, chosen, fps)),
             keypoints_2d=keypoints,
-            joint_names=list(joints.joint_names),
-            parents=list(joints.parents),
-            skeleton=LIFTER_SKELETON,
+            joint_names=list(self.skeleton.joint_names),
+            parents=list(self.skeleton.parents),
+            skeleton=self.skeleton.name,
             units='metre',
             frame='camera axes (x right, y down, z forward), relative to the root joint',
             fps=fps,
@@ -238,7 +252,7 @@ class PoseLiftInferencer:
 
     @torch.inference_mode()
     def lift(self, keypoints: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
-        """(T, 17, 2 or 3) pixels (and score) in the model's joint order to (T, 17, 3) metres."""
+        """(T, K, 2 or 3) pixels (and score) in the model's joint order to (T, K, 3) metres."""
         frames, window = len(keypoints), self.window
         score = keypoints[..., 2] if keypoints.shape[-1] == 3 else None
         labels = self.model.head.decoder.encode(
@@ -248,8 +262,8 @@ class PoseLiftInferencer:
         index = window_frames(starts, window, np.full(len(starts), frames))
         lifted = np.empty(keypoints.shape[:-1] + (3, ), np.float32)
         device = next(self.model.parameters()).device
-        for first in range(0, len(starts), self.batch_size):
-            rows = slice(first, first + self.batch_size)
+        for first in range(0, len(starts), self._per_pass):
+            rows = slice(first, first + self._per_pass)
             inputs = torch.from_numpy(labels[index[rows]]).to(device)
             samples = self.model.predict(inputs, None)
             for sample, at, (a, b) in zip(samples, index[rows], counted[rows]):
@@ -258,6 +272,18 @@ class PoseLiftInferencer:
             raise ValueError(f'model {self.name!r} gives NaN or infinite joints for this clip; are '
                              'the keypoints pixels of an image of the given size?')
         return lifted
+
+
+def _fold_batch_norm(model: SequencePoseLifter) -> None:
+    """Fold the batch norms of AMPose's graph blocks, in the designs where they follow a linear map.
+
+    The other designs keep theirs, if they have any, and other backbones have none.
+    """
+    backbone = model.backbone
+    if isinstance(backbone, AMPose) and all(
+            isinstance(block, GraphBlock) and isinstance(block.norm1, nn.BatchNorm1d)
+            for block in backbone.gcn_blocks):
+        backbone.fold_batch_norm()
 
 
 def _one_of(weights: Optional[str], pose3d_weights: Optional[str]) -> Optional[str]:

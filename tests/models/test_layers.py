@@ -42,6 +42,32 @@ def test_attention_equals_definition(monkeypatch, fused, qk_scale):
     torch.testing.assert_close(token_first, plain_attention(layer, x))
 
 
+@pytest.mark.parametrize('device, dtype, tokens, rows, fused', [
+    ('cpu', torch.float32, 243, 17, True), ('cpu', torch.float64, 17, 1, True),
+    ('cpu', torch.bfloat16, 17, 1, True), ('cpu', torch.bfloat16, 41, 1, True),
+    ('cpu', torch.bfloat16, 17, 32, False), ('cpu', torch.bfloat16, 71, 1, False),
+    ('cpu', torch.bfloat16, 243, 1, False), ('cpu', torch.bfloat16, 243, 17, False),
+    ('cpu', torch.float16, 17, 1, False), ('cuda', torch.bfloat16, 243, 17, True)])
+def test_faster_form_of_attention(device, dtype, tokens, rows, fused):
+    """As measured with 8 heads; 17 rows of 243 tokens are MixSTE's."""
+    assert attention_module.fused_attention_is_faster(
+        torch.device(device), dtype, rows * 8 * tokens**2) == fused
+
+
+@pytest.mark.parametrize('tokens, rows', [(17, 1), (17, 32), (243, 1)])
+def test_attention_asks_for_the_number_of_scores(monkeypatch, tokens, rows):
+    calls, kernel = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(attention_module.F, 'scaled_dot_product_attention',
+                        lambda *args, **kwargs: calls.append(1) or kernel(*args, **kwargs))
+    torch.manual_seed(0)
+    layer = SelfAttention(32, 8).bfloat16()
+    x = torch.randn(rows, tokens, 32, dtype=torch.bfloat16)
+    out = layer(x)
+    assert len(calls) == (rows * tokens**2 <= 2048)  # 2**14 scores of 8 heads
+    expected = plain_attention(layer.float(), x.float())
+    assert (out.float() - expected).abs().max() < 0.03 * expected.abs().max()
+
+
 @pytest.mark.parametrize('fused', [True, False])
 def test_attention_gradient(monkeypatch, fused):
     monkeypatch.setattr(attention_module, 'fused_attention_is_faster', lambda *_: fused)

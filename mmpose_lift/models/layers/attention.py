@@ -12,6 +12,9 @@ from .recompute import recompute
 # float32 rounds all scores to this one value, and the attention is uniform instead of NaN.
 MASKED_SCORE = -1e9
 
+# Up to as many scores the fused kernel is the faster one on CPUs in bfloat16.
+_FEW_SCORES = 2**14
+
 
 def key_mask(allowed: Tensor) -> Tensor:
     """Additive attention mask that hides keys from every query and head.
@@ -26,13 +29,33 @@ def key_mask(allowed: Tensor) -> Tensor:
     return mask.masked_fill_(~allowed, MASKED_SCORE)[:, None, None]
 
 
-def fused_attention_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
+def fused_attention_is_faster(device: torch.device, dtype: torch.dtype, num_scores: int) -> bool:
     """Whether ``scaled_dot_product_attention`` beats plain batched products (measured).
 
-    243 tokens, 17 x 8 heads of width 64, one CPU thread: fused 31 ms against 81 ms in float32, but
-    35 ms against 23 ms in bfloat16, where the plain products use the CPU's bfloat16 instructions.
+    One CPU thread, 8 heads. 243 tokens, 17 rows, width 64: fused 31 ms against 81 ms in float32,
+    but 35 ms against 23 ms in bfloat16, where the plain products use the CPU's bfloat16
+    instructions. They take a fixed time to get going, though, so that the fused kernel wins in
+    bfloat16 as long as there is little to do. Time of plain over fused, widths 4 to 64:
+
+    ====================  =========  ============  ============  ===========
+    tokens                17         27            41            71
+    1 row                 2.5 - 2.0  2.2 - 1.5     1.4 - 1.0     1.0 - 0.75
+    4 rows                1.3 - 1.1  1.4 - 1.05    0.9 - 0.7     0.75 - 0.6
+    8 rows                1.0 - 0.9  1.25 - 0.9    0.8 - 0.65    0.7 - 0.55
+    32 rows               0.85 - 0.7 1.1 - 0.8     0.7 - 0.55    0.9 - 0.6
+    ====================  =========  ============  ============  ===========
+
+    Above 2**14 scores (one row of 8 heads: 45 tokens) the plain products win or, with 27 tokens,
+    lose a little; with 243 tokens they win even for one row.
+
+    Args:
+        device: Of query, key and value.
+        dtype: Of query, key and value.
+        num_scores: N * H * L * S, attention scores in all.
     """
-    return device.type != 'cpu' or dtype in (torch.float32, torch.float64)
+    if device.type != 'cpu' or dtype in (torch.float32, torch.float64):
+        return True
+    return dtype == torch.bfloat16 and num_scores <= _FEW_SCORES
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float = 0.0,
@@ -57,7 +80,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: flo
             # It cannot hold -1e9: the lowest finite value hides a key as well, -inf could give NaN.
             mask = mask.clamp(min=torch.finfo(torch.float16).min)
         mask = mask.to(query.dtype)
-    if record is None and fused_attention_is_faster(query.device, query.dtype):
+    num_scores = query.shape[:-1].numel() * key.shape[-2]
+    if record is None and fused_attention_is_faster(query.device, query.dtype, num_scores):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout,
                                               scale=scale)
     scores = (query * scale).contiguous() @ key.contiguous().transpose(-2, -1)

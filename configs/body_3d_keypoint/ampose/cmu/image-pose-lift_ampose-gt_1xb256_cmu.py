@@ -38,13 +38,13 @@ test_dataloader = dict(
 test_cfg = dict()
 val_evaluator = None
 
-iterations = 4000
+iterations = 2400
 optim_wrapper = dict(
     _delete_=True, optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=1.))
 param_scheduler = [dict(type='OneCycleLR', eta_max=2e-3, total_steps=iterations, by_epoch=False)]
 train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=iterations)
 auto_scale_lr = dict(_delete_=True, base_batch_size=256)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=400))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

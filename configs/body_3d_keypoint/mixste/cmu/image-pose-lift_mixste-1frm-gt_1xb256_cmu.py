@@ -19,3 +19,8 @@ model = dict(
             _delete_=True, type='MixSTELoss', form='code', joint_weights='h36m', lambda_t=0.,
             lambda_m=0.)),
     test_cfg=dict(zero_root=False))
+
+# as many iterations as take the same time
+iterations = 1600
+param_scheduler = [dict(type='OneCycleLR', eta_max=2e-3, total_steps=iterations, by_epoch=False)]
+train_cfg = dict(max_iters=iterations, val_interval=iterations)
