@@ -30,8 +30,9 @@ class KeyFrameLifter:
     choice; :class:`~mmpose_lift.datasets.KeyFrameSequenceDataset` can do either).
 
     Args:
-        model: Lifter with an :class:`UpliftUpsampleTransformer`; put into evaluation mode. Its
-            ``test_cfg`` says whether predictions are averaged with those of the mirrored input.
+        model: Lifter with an :class:`UpliftUpsampleTransformer`; put into evaluation mode, used in
+            the precision and on the device of its weights. Its ``test_cfg`` says
+            whether predictions are averaged with those of the mirrored input.
         seq_len: L, tokens of a window: ``num_tokens`` of the backbone.
         seq_step: s_out, frames between two tokens at 50 frames per second.
         batch_size: Windows per forward pass.

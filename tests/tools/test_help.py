@@ -1,7 +1,7 @@
 import pytest
 
-TOOLS = ['benchmark.py', 'convert_checkpoint.py', 'demo.py', 'infer.py', 'prepare_data.py',
-         'test.py', 'train.py']
+TOOLS = ['analyze.py', 'benchmark.py', 'convert_checkpoint.py', 'demo.py', 'infer.py',
+         'prepare_data.py', 'test.py', 'train.py']
 
 
 def test_the_list_is_complete(root_dir):

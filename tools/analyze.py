@@ -1,0 +1,142 @@
+#!/usr/bin/env python
+"""Figures about sparse lifting: tools/analyze.py SUBJECT CONFIG CHECKPOINT [...]."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import DictAction
+
+import mmpose_lift  # noqa: F401
+from mmpose_lift.apis import analysis
+from mmpose_lift.apis.adaptive_stride import MODES, AdaptiveInputStride
+from mmpose_lift.apis.command_line import load_config, one_line_errors
+from mmpose_lift.evaluation.velocity import velocity_bins
+from mmpose_lift.visualization import analysis_plots
+
+EXAMPLES = """examples:
+  %(prog)s attention configs/uplift_upsample_h36m.py latest.pth --clip WalkDog --frame 400 --s-in 20
+  %(prog)s keyframes configs/uplift_upsample_h36m.py latest.pth --clip 12 --first 200
+  %(prog)s velocity configs/uplift_upsample_h36m.py latest.pth --s-in 5 20 --out velocity
+  %(prog)s stride configs/uplift_upsample_h36m.py latest.pth --clip WalkDog --threshold 0.5
+"""
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description='Figures and tables about a model that lifts key-frames (Uplift and Upsample)',
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
+
+    def add(run, name, text, out, clip=True):
+        sub = subjects.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        sub.add_argument('config', help='config file')
+        sub.add_argument('checkpoint', help='checkpoint file or address')
+        sub.add_argument('--out', type=Path, default=Path(out), help='default: %(default)s')
+        sub.add_argument('--device', help='default: the best there is')
+        sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                         help='override settings of the config')
+        if clip:
+            sub.add_argument('--clip', default='0', help='number of a test clip or part of its '
+                             'name; default: %(default)s')
+        return sub
+
+    sub = add(draw_attention, 'attention', 'attention maps of all blocks over frames, in one '
+              'window', 'attention.png')
+    sub.add_argument('--frame', type=int, help='centre of the window, a multiple of s_out; '
+                     'default: the middle of the clip')
+    sub.add_argument('--s-in', type=int, default=20, help='input stride, default: %(default)s')
+    sub.add_argument('--per-head', action='store_true', help='all heads instead of their mean')
+
+    sub = add(draw_key_frames, 'keyframes', '2D input at key-frames and 3D predictions at and '
+              'between them', 'keyframes.png')
+    sub.add_argument('--s-in', type=int, default=20, help='input stride, default: %(default)s')
+    sub.add_argument('--first', type=int, default=0, help='first frame, default: %(default)s')
+    sub.add_argument('--every', type=int, help='frames between columns; default: s_out')
+    sub.add_argument('--columns', type=int, default=9, help='default: %(default)s')
+
+    sub = add(draw_velocity, 'velocity', 'error by velocity of the ground truth for several input '
+              'strides, over the whole test data set', 'velocity', clip=False)
+    sub.add_argument('--s-in', type=int, nargs='+', default=[5, 20],
+                     help='input strides, default: 5 20')
+    sub.add_argument('--width', type=float, default=0.1, help='of a bin in m/s, default: '
+                     '%(default)s')
+
+    sub = add(draw_strides, 'stride', 'error per frame with fixed and adaptive input stride',
+              'stride.png')
+    sub.add_argument('--slow', type=int, default=20, help='default: %(default)s frames')
+    sub.add_argument('--fast', type=int, default=5, help='default: %(default)s frames')
+    sub.add_argument('--threshold', type=float, default=0.5, help='m/s, default: %(default)s')
+    sub.add_argument('--hold', type=int, default=50, help='frames below the threshold before the '
+                     'slow stride returns, default: %(default)s')
+    sub.add_argument('--mode', choices=MODES, default='online', help='default: %(default)s')
+    sub.add_argument('--look-ahead', type=int, default=0, help='online: frames that a decision '
+                     'waits for context, default: %(default)s')
+    return parser.parse_args()
+
+
+def open_clip(args, config):
+    clips = analysis.TestClips(config)
+    return clips[clips.find(args.clip)]
+
+
+def draw_attention(args, config, lifter):
+    clip = open_clip(args, config)
+    step = lifter.seq_step * clip.rate
+    frame = len(clip.target) // 2 // step * step if args.frame is None else args.frame
+    maps = analysis.attention_maps(lifter, clip, frame, args.s_in)
+    analysis_plots.plot_attention(args.out, maps, args.per_head,
+                                  f'{clip.name}, frame {frame}, s_in = {args.s_in}')
+    print(f'{clip.name}, frame {frame}: wrote {args.out}')
+
+
+def draw_key_frames(args, config, lifter):
+    clip = open_clip(args, config)
+    every = lifter.seq_step * clip.rate if args.every is None else args.every
+    shown = analysis.key_frame_columns(lifter, clip, args.s_in, args.first, every, args.columns)
+    analysis_plots.plot_key_frames(args.out, *shown, title=f'{clip.name}, s_in = {args.s_in}')
+    print(f'{clip.name}: {len(shown.frames)} frames, {shown.is_key_frame.sum()} of them '
+          f'key-frames; wrote {args.out}')
+
+
+def draw_velocity(args, config, lifter):
+    from rich.console import Console
+    from rich.progress import track
+    errors = analysis.errors_by_stride(
+        config, lifter.model, args.s_in,
+        lambda loader: track(loader, description='testing', console=Console(stderr=True)))
+    bins = {s_in: velocity_bins(found.velocity, found.error, args.width)
+            for s_in, found in errors.items()}
+    for suffix in ('.csv', '.md'):
+        analysis.write_velocity_table(args.out / f'velocity{suffix}', bins)
+    analysis_plots.plot_velocity_errors(args.out / 'velocity.png', bins)
+    print((args.out / 'velocity.md').read_text(encoding='utf-8'), end='')
+    print(f'wrote velocity.csv, velocity.md and velocity.png in {args.out}')
+
+
+def draw_strides(args, config, lifter):
+    clip = open_clip(args, config)
+    rate = clip.rate
+    policy = AdaptiveInputStride(args.slow * rate, args.fast * rate, args.threshold,
+                                 args.hold * rate, clip.fps, lifter.seq_step * rate,
+                                 lifter.root_index)
+    curves = analysis.compare_strides(lifter, clip, policy, args.mode, args.look_ahead * rate)
+    analysis_plots.plot_strides(args.out, curves, clip.velocity(), args.threshold, clip.fps,
+                                clip.name)
+    print(f'{clip.name}: {len(clip.target)} frames')
+    for curve in curves:
+        print(f'  {curve.label:20} {np.nanmean(curve.error):7.1f} mm, worst '
+              f'{np.nanmax(curve.error):7.1f} mm, {curve.key_frames.sum()} 2D frames')
+    print(f'wrote {args.out}')
+
+
+def main():
+    args = parse_args()
+    with one_line_errors():
+        config = load_config(args.config, args.cfg_options)
+        args.run(args, config, analysis.load_lifter(config, args.checkpoint, args.device))
+
+
+if __name__ == '__main__':
+    main()
