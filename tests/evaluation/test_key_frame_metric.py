@@ -206,6 +206,31 @@ def test_pck_and_auc(rng):
     assert out['AUC/s_in=1/key'] == pytest.approx(F.auc(*poses, None, 0))
 
 
+def test_masked_joints_are_no_hits(rng):
+    """Their error is 0, below every threshold, but they must not be counted."""
+    pred, gt = clip(rng, 20, noise=0.1)
+    weight = rng.random((20, 17)) < 0.3
+    weight[:, 0] = True
+    names = ('PCK', 'AUC', 'MPJPE')
+    out = evaluate(windows(pred, gt, weight, step=1, s_in=1, sequence=0), names=names)
+    poses = pred.astype(float), gt.astype(float)
+    assert out['PCK/s_in=1'] == pytest.approx(F.pck(*poses, weight, 0))
+    assert out['AUC/s_in=1'] == pytest.approx(F.auc(*poses, weight, 0))
+    assert 0 < out['AUC/s_in=1'] < out['PCK/s_in=1'] < 100
+    dense = evaluate_dense(pred - pred[:, :1], gt, weight, names)
+    assert dense['PCK'] == pytest.approx(out['PCK/s_in=1'])
+    assert dense['AUC'] == pytest.approx(out['AUC/s_in=1'])
+
+
+def evaluate_dense(pred, gt, weight, names):
+    """The same frames through :class:`LiftingMetric`."""
+    metric = METRICS.build(dict(type='LiftingMetric', names=names))
+    evaluator = Evaluator([metric])
+    evaluator.process([sample(pred, gt, weight.astype(np.float32), sequence=0, start=0,
+                              counted=np.array([0, len(gt)]))])
+    return evaluator.evaluate(1)
+
+
 def test_repeated_windows_of_a_padded_sampler_count_once(three_clips):
     samples = all_windows(three_clips)
     assert evaluate(samples + samples[:3]) == evaluate(samples)
