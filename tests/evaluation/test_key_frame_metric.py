@@ -272,7 +272,8 @@ def test_results_stay_small_and_are_copies(rng):
 def test_per_frame(rng, three_clips):
     metric = KeyFrameLiftingMetric(names='MPJPE')
     for rate, s_in in ((1, 10), (1, 20)):
-        metric.process(None, [s.to_dict() for s in all_windows(three_clips, s_in=s_in, rate=rate)])
+        metric.process(None, [s.to_dict() for s in all_windows(three_clips, s_in=s_in, rate=rate,
+                                                               fps=50)])
     found = metric.per_frame()
     assert list(found) == [10, 20]
     out = metric.compute_metrics(metric.results)
@@ -289,8 +290,14 @@ def test_per_frame_knows_the_frame_rate_and_what_it_does_not_know(rng):
     weight = np.ones((20, 17))
     weight[6, 3], weight[12] = 0, 0
     metric = KeyFrameLiftingMetric()
-    metric.process(None, [s.to_dict() for s in windows(pred, gt, weight, step=10, rate=2,
-                                                       sequence=0)])
+    samples = windows(pred, gt, weight, step=10, rate=2, sequence=0)
+    metric.process(None, [s.to_dict() for s in samples])
+    with pytest.raises(ValueError, match='velocities need the frame rate.*meta_keys'):
+        metric.per_frame()
+    metric.results.clear()
+    for s in samples:
+        s.set_metainfo(dict(fps=100.))
+    metric.process(None, [s.to_dict() for s in samples])
     error, velocity = metric.per_frame()[10]
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(velocity)), [0, 6, 7, 12, 13])
     np.testing.assert_allclose(velocity[1:6], root_relative_velocity(gt, 100)[1:6], rtol=1e-6)
@@ -332,5 +339,3 @@ def test_errors(rng):
         KeyFrameLiftingMetric().compute_metrics([])
     with pytest.raises(ValueError, match='KeyFrameLiftingMetric: names must be some of MPJPE'):
         KeyFrameLiftingMetric(names=('MPJVE', ))
-    with pytest.raises(ValueError, match='fps must be positive'):
-        KeyFrameLiftingMetric(fps=0)
