@@ -131,6 +131,8 @@ def draw_key_frames(args, config, lifter):
 
 
 def draw_velocity(args, config, lifter):
+    if not args.width > 0:
+        raise ValueError(f'--width: expected a positive number of m/s, found {args.width:g}')
     from rich.console import Console
     from rich.progress import track
     errors = analysis.errors_by_stride(

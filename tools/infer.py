@@ -7,6 +7,7 @@ from pathlib import Path
 import mmpose_lift  # noqa: F401
 from mmpose_lift.apis import MissingWeightsError, PoseLiftInferencer
 from mmpose_lift.apis.command_line import one_line_errors
+from mmpose_lift.geometry.skeletons import skeleton_names
 
 
 def main():
@@ -20,7 +21,9 @@ def main():
     parser.add_argument('--format', choices=['npz', 'json'], default='npz')
     parser.add_argument('--image-size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'),
                         help='pixels; needed where the file does not say')
-    parser.add_argument('--skeleton', choices=['h36m', 'coco'], help='joint order of the input')
+    parser.add_argument('--skeleton', choices=skeleton_names(), metavar='NAME',
+                        help='joint order of the input; default: what the file says, else that of '
+                        'the model. One of ' + ', '.join(skeleton_names()))
     parser.add_argument('--fps', type=float, help='frames per second of the input')
     parser.add_argument('--device')
     parser.add_argument('--no-flip-test', action='store_true',
@@ -56,11 +59,12 @@ def draw(lifted, target, args):
     if args.picture:
         written.append(target.with_suffix('.png'))
         write_skeleton_picture(written[-1], lifted['keypoints_3d'], lifted['keypoints_2d'],
-                               fps=lifted['fps'] or 25)
+                               fps=lifted['fps'] or 25, skeleton=lifted['skeleton'])
     if args.video:
         written.append(target.with_suffix('.mp4'))
         write_skeleton_video(written[-1], lifted['keypoints_3d'], lifted['keypoints_2d'],
-                             fps=lifted['fps'] or 25, image_size=lifted['image_size'])
+                             fps=lifted['fps'] or 25, image_size=lifted['image_size'],
+                             skeleton=lifted['skeleton'])
     return written
 
 

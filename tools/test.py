@@ -40,7 +40,8 @@ def main():
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         load_weights(model, args.checkpoint)
         runner.test_loop  # noqa: B018  (opens the data: what is wrong is said in one line)
-    metrics = runner.test()
+    with one_line_errors((ValueError, )):  # data and model that do not fit each other
+        metrics = runner.test()
     if args.out is not None and is_main_process():
         with atomic_write(args.out) as path:
             mmengine.dump(metrics, str(path))

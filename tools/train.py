@@ -57,7 +57,8 @@ def main():
         # MMEngine opens the data only in train(): now, so that what is wrong is said in one line
         for loop in ('train_loop', 'val_loop'):
             getattr(runner, loop)
-    runner.train()
+    with one_line_errors((ValueError, )):  # data and model that do not fit each other
+        runner.train()
     leave_distributed()
 
 

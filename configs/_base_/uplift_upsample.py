@@ -39,7 +39,7 @@ test_pipeline = [
     dict(
         type='PackPoseInputs',
         meta_keys=('id', 'flip_indices', 'dataset_name', 'sequence', 'start', 'counted', 'subject',
-                   'action', 'camera_param', 's_in', 's_in_frames')),
+                   'action', 'camera_param', 's_in', 's_in_frames', 'fps')),
 ]
 
 test_evaluator = dict(type='KeyFrameLiftingMetric', names=('MPJPE', 'N-MPJPE', 'P-MPJPE'))

@@ -143,7 +143,9 @@ def lift_adaptively(lifter: KeyFrameLifter, detect: Callable[[np.ndarray], np.nd
       motion filled in (:meth:`AdaptiveInputStride.select_offline`).
 
     In both modes the returned poses see the whole clip: half a window (L // 2 * s_out frames) of
-    further delay where they are needed at once.
+    further delay where they are needed at once. Where the slow stride is active, a pose is lifted
+    from the slow stride's key-frames only, even if its window reaches into a fast span: training
+    shows one stride per window, and a mixture costs more than the further key-frames give [np].
 
     Args:
         lifter: The lifter; its clips' output stride must be that of the policy.
@@ -177,25 +179,40 @@ def lift_adaptively(lifter: KeyFrameLifter, detect: Callable[[np.ndarray], np.nd
         raise ValueError(f'look_ahead: expected a multiple of the output stride {step}, found '
                          f'{look_ahead}')
     policy.reset()
-    clip = lifter.start(image_size, step // lifter.seq_step)
+    clip, seen = lifter.start(image_size, step // lifter.seq_step), {}
+
+    def look(frames: np.ndarray) -> np.ndarray:
+        keypoints = detect(frames)
+        seen.update(zip(frames.tolist(), keypoints))
+        return keypoints
+
     if mode == 'online':
-        _watch(clip, detect, num_frames, policy, look_ahead)
-        chosen = np.zeros(num_frames, bool)
-        chosen[clip.key_frames] = True
-        return clip.lift(num_frames, policy.slow if chosen.sum() == 1 else None), chosen
-    slow = np.arange(0, num_frames, policy.slow)
-    seen = detect(slow)
-    clip.add(slow, seen)
-    first_pass = clip.poses(np.arange(0, num_frames, step), num_frames, policy.slow)
-    chosen = policy.select_offline(first_pass, num_frames)
-    more = np.flatnonzero(chosen & (np.arange(num_frames) % policy.slow != 0))
-    if not len(more):
-        return clip.lift(num_frames, policy.slow), chosen
-    frames, keypoints = np.concatenate([slow, more]), np.concatenate([seen, detect(more)])
-    order = np.argsort(frames)
-    clip = lifter.start(image_size, step // lifter.seq_step)
-    clip.add(frames[order], keypoints[order])
-    return clip.lift(num_frames), chosen
+        _watch(clip, look, num_frames, policy, look_ahead)
+    else:
+        slow = np.arange(0, num_frames, policy.slow)
+        clip.add(slow, look(slow))
+        first_pass = clip.poses(np.arange(0, num_frames, step), num_frames, policy.slow)
+        chosen = policy.select_offline(first_pass, num_frames)
+        more = np.setdiff1d(np.flatnonzero(chosen), slow)
+        if len(more):
+            look(more)
+    frames = np.array(sorted(seen))
+    chosen = np.isin(np.arange(num_frames), frames)
+
+    def lift(frames: np.ndarray, stride: Optional[int] = None) -> np.ndarray:
+        clip = lifter.start(image_size, step // lifter.seq_step)
+        clip.add(frames, np.stack([seen[frame] for frame in frames.tolist()]))
+        return clip.lift(num_frames, stride)
+
+    gaps = np.diff(frames)
+    gaps = np.append(gaps, gaps[-1:] if len(gaps) else policy.slow)  # behind the last key-frame
+    dense = (gaps < policy.slow)[np.searchsorted(frames, np.arange(num_frames), 'right') - 1]
+    on_slow_grid = frames[frames % policy.slow == 0]
+    if not dense.any():
+        return lift(frames, policy.slow), chosen
+    if dense.all() or policy.slow % policy.fast:  # then the slow grid is not complete
+        return lift(frames), chosen
+    return np.where(dense[:, None, None], lift(frames), lift(on_slow_grid, policy.slow)), chosen
 
 
 def _watch(clip, detect, num_frames: int, policy: AdaptiveInputStride, look_ahead: int) -> None:

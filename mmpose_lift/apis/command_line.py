@@ -21,14 +21,17 @@ USER_ERRORS = (ValueError, OSError, KeyError, TypeError, ImportError, AssertionE
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(errors: tuple = USER_ERRORS) -> Iterator[None]:
     """End the program with one line where what the user gave cannot be used.
 
     MMPOSE_LIFT_TRACEBACK=1 in the environment shows the whole traceback instead.
+
+    Args:
+        errors: Exceptions that say something about what was given.
     """
     try:
         yield
-    except USER_ERRORS as error:
+    except errors as error:
         if os.environ.get('MMPOSE_LIFT_TRACEBACK') == '1':
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error

@@ -127,7 +127,8 @@ class PoseLiftInferencer:
         if isinstance(self.model.backbone, UpliftUpsampleTransformer):
             self._sparse = KeyFrameLifter(self.model, self.window, dataset.seq_step, batch_size)
             self._rate = float(dataset.get('fps', 50))
-            self.input_stride = int(min(dataset.input_strides) if input_stride is None else
+            self._stride_given = input_stride is not None
+            self.input_stride = int(np.min(dataset.input_strides) if input_stride is None else
                                     input_stride)
             check_strides(self.input_stride, dataset.seq_step)
         elif input_stride is not None:
@@ -163,8 +164,9 @@ class PoseLiftInferencer:
                 Human3.6M's; None takes the clip as recorded at that rate.
             out_file: Write the result to this .npz or .json file.
             key_frames: (T,) bool, for models that see key-frames only: the frames that have 2D
-                keypoints, instead of every ``input_stride``-th one. Others may hold NaN; in the
-                result they are interpolated.
+                keypoints. Defaults to every ``input_stride``-th one, or, where that was not given
+                and some frames hold nothing but NaN, to all other frames. Frames that are not
+                key-frames may hold NaN; in the result they are interpolated.
 
         Returns:
             dict with ``keypoints_3d`` (T, K, 3) float32 and ``keypoints_2d`` (T, K, 2 or 3),
@@ -196,7 +198,7 @@ class PoseLiftInferencer:
             raise ValueError(f'fps: expected a positive number, found {fps!r}')
         chosen = None
         if self._sparse is not None:
-            keypoints, chosen = self._key_frames(keypoints, key_frames, fps)
+            keypoints, chosen = self._key_frames(keypoints, key_frames, fps, where)
         elif key_frames is not None:
             raise ValueError(f'key_frames: model {self.name!r} needs 2D keypoints at every frame; '
                              'leave it out')
@@ -226,33 +228,50 @@ class PoseLiftInferencer:
         factor = 1 if fps is None else round(fps / self._rate)
         if fps is not None and (factor < 1 or abs(fps - factor * self._rate) > 1e-3 * self._rate):
             raise ValueError(f'fps: model {self.name!r} takes multiples of {self._rate:g} frames '
-                             f'per second, found {fps:g}; resample the keypoints, or leave fps out '
-                             'to lift them as they are')
+                             f'per second, found {fps:g}; resample the keypoints, or give '
+                             f'fps={self._rate:g} (--fps {self._rate:g}) to lift them as they are')
         return factor
 
-    def _key_frames(self, keypoints: np.ndarray, key_frames, fps: Optional[float]):
-        """The clip with frames between given key-frames interpolated, and the key-frames (T,)."""
+    def _key_frames(self, keypoints: np.ndarray, key_frames, fps: Optional[float], where: str):
+        """The clip with frames that have no 2D pose interpolated, and the key-frames (T,)."""
+        keypoints = np.asarray(keypoints)
         frames = len(np.atleast_1d(keypoints))
-        if key_frames is None:
-            stride = self.input_stride * self._rate_factor(fps)
-            return keypoints, np.arange(frames) % stride == 0
-        chosen = np.asarray(key_frames)
-        if chosen.shape != (frames, ) or chosen.dtype != bool or not chosen.any():
-            raise ValueError(f'key_frames: expected {frames} flags (bool), one for each frame and '
-                             f'at least one of them set, found {chosen.dtype} {chosen.shape} with '
-                             f'{int(np.count_nonzero(chosen))} set')
-        keypoints = np.array(keypoints, np.float32)
-        if np.isfinite(keypoints[chosen]).all():  # otherwise the check that follows says so
-            keypoints = fill_between(keypoints[chosen], np.flatnonzero(chosen), frames)
+        missing = np.zeros(frames, bool)
+        if keypoints.ndim == 3 and keypoints.dtype.kind == 'f':
+            missing = np.isnan(keypoints[..., :2]).all(axis=(1, 2))
+        if key_frames is not None:
+            chosen = np.asarray(key_frames)
+            if chosen.shape != (frames, ) or chosen.dtype != bool or not chosen.any():
+                raise ValueError(f'key_frames: expected {frames} flags (bool), one for each frame '
+                                 f'and at least one of them set, found {chosen.dtype} '
+                                 f'{chosen.shape} with {int(np.count_nonzero(chosen))} set')
+        elif missing.any() and not missing.all() and not self._stride_given:
+            chosen = ~missing
+        else:
+            chosen = np.arange(frames) % (self.input_stride * self._rate_factor(fps)) == 0
+        if key_frames is not None or missing.any():
+            kept = np.flatnonzero(chosen)
+            bad = kept[~np.isfinite(keypoints[kept]).reshape(len(kept), -1).all(axis=1)]
+            if len(bad):
+                raise ValueError(f'{where}: {len(bad)} of {len(kept)} key-frames hold NaN or '
+                                 f'infinite values (first: frame {bad[0]}); detect 2D keypoints '
+                                 'there, or leave these frames out of key_frames')
+            keypoints = fill_between(keypoints[kept].astype(np.float32), kept, frames)
         return keypoints, chosen
 
     def _lift_sparse(self, keypoints: np.ndarray, image_size: Tuple[int, int], chosen: np.ndarray,
                      fps: Optional[float]) -> np.ndarray:
-        return self._sparse.lift(keypoints[..., :2], image_size, chosen, self._rate_factor(fps))
+        rate = self._rate_factor(fps)
+        regular = np.arange(len(chosen)) % (self.input_stride * rate) == 0
+        key_frames = self.input_stride if np.array_equal(chosen, regular) else chosen
+        return self._sparse.lift(keypoints[..., :2], image_size, key_frames, rate)
 
     @torch.inference_mode()
     def lift(self, keypoints: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
         """(T, K, 2 or 3) pixels (and score) in the model's joint order to (T, K, 3) metres."""
+        if self._sparse is not None:
+            return self._lift_sparse(keypoints, image_size,
+                                     np.arange(len(keypoints)) % self.input_stride == 0, None)
         frames, window = len(keypoints), self.window
         score = keypoints[..., 2] if keypoints.shape[-1] == 3 else None
         labels = self.model.head.decoder.encode(

@@ -21,8 +21,9 @@ class KeyFrameLifter:
 
     A window of L tokens, s_out frames apart, gives the pose of its middle frame. Windows are
     centred on every s_out-th frame of the clip (frames 0, s_out, 2 s_out, ...); the poses of the
-    frames in between are interpolated linearly and those after the last one copy it [C]. The pose
-    token of a key-frame is computed once per clip and shared by all windows that see it.
+    frames in between are interpolated linearly and those after the last one copy it [C]. A frame
+    whose window sees no key-frame at all is interpolated, too [np]. The pose token of a key-frame
+    is computed once per clip and shared by all windows that see it.
 
     Tokens outside the clip copy its first or its last frame *on the s_out grid* [C]. A copy counts
     as given only where the key-frame pattern goes on and the copied frame is itself a key-frame:
@@ -30,8 +31,9 @@ class KeyFrameLifter:
     choice; :class:`~mmpose_lift.datasets.KeyFrameSequenceDataset` can do either).
 
     Args:
-        model: Lifter with an :class:`UpliftUpsampleTransformer`; put into evaluation mode. Its
-            ``test_cfg`` says whether predictions are averaged with those of the mirrored input.
+        model: Lifter with an :class:`UpliftUpsampleTransformer`; put into evaluation mode, used in
+            the precision and on the device of its weights. Its ``test_cfg`` says
+            whether predictions are averaged with those of the mirrored input.
         seq_len: L, tokens of a window: ``num_tokens`` of the backbone.
         seq_step: s_out, frames between two tokens at 50 frames per second.
         batch_size: Windows per forward pass.
@@ -241,16 +243,25 @@ class KeyFrameClip:
         frames = np.asarray(frames, np.int64)
         if len(frames) and (frames.min() < 0 or frames.max() >= num_frames
                             or (frames % self.step).any()):
-            raise ValueError(f'frames: expected multiples of {self.step} from 0 to '
-                             f'{num_frames - 1}, found {frames.min()} to {frames.max()}')
+            wrong = frames[(frames < 0) | (frames >= num_frames) | (frames % self.step != 0)][0]
+            raise ValueError(f'frame {wrong}: expected a multiple of {self.step} (s_out) from 0 to '
+                             f'{num_frames - 1}, the last frame of the clip')
         layout = self._layout(num_frames, stride)
         rows = np.lib.stride_tricks.sliding_window_view(layout, self._lifter.seq_len)
         return self._table, rows[frames // self.step]  # indexing copies
 
     def lift(self, num_frames: int, stride: Optional[int] = None) -> np.ndarray:
-        """(num_frames, K, 3): all frames, those off the grid interpolated; see :meth:`poses`."""
+        """Poses of all frames; arguments as for :meth:`poses`.
+
+        Frames off the s_out grid are interpolated, and so are those whose window sees no key-frame,
+        because the nearest one is more than half a window away: there the model knows nothing.
+
+        Returns:
+            (num_frames, K, 3).
+        """
         grid = np.arange(0, num_frames, self.step)
-        return fill_between(self.poses(grid, num_frames, stride), grid, num_frames)
+        seen = grid[(self.windows(grid, num_frames, stride)[1] >= 0).any(axis=1)]
+        return fill_between(self.poses(seen, num_frames, stride), seen, num_frames)
 
     def _layout(self, num_frames: int, stride: Optional[int]) -> np.ndarray:
         """(L - 1 + G,) table rows of the G grid frames and of L - 1 copies around them, or -1."""

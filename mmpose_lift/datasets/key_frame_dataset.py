@@ -48,8 +48,9 @@ class KeyFrameSequenceDataset(PoseSequenceDataset):
         strict: Copies of an edge frame that is not a key-frame itself carry no pose. Off by
             default: published numbers let a copy count where its position is on the key-frame
             grid, which can show a pose at the end of a clip that a detector would not have seen.
-        center_step: Frames between the centres, at ``fps``. Defaults to 1, and to s_out for
-            ``masks='clip'``, because windows between the tokens' grid have no key-frame.
+        center_step: Frames between the centres, at ``fps``. Defaults to 1. For ``masks='clip'``
+            it defaults to s_out and must be a multiple of it: windows between the frames of the
+            token grid have no key-frame, and their prediction would mean nothing.
         learned_upsampling: For ``masks='clip'``: False predicts key-frames only, and all frames
             between them are interpolated.
         fps: Frame rate that strides speak of; rates of clips must be multiples of it.
@@ -78,11 +79,12 @@ class KeyFrameSequenceDataset(PoseSequenceDataset):
                  **kwargs):
         if masks not in MASKS:
             raise ValueError(f'masks: expected one of {MASKS}, found {masks!r}')
-        self.input_strides = np.atleast_1d(np.asarray(input_strides, dtype=np.int64))
-        if not len(self.input_strides):
-            raise ValueError('input_strides: expected at least one stride, found none')
+        self.input_strides = _strides(input_strides)
         for stride in self.input_strides:
             check_strides(int(stride), seq_step)
+        for name in ('windows', 'interval'):
+            if name in kwargs:
+                raise ValueError(f'{name}: not an option here; masks says which windows are read')
         if causal:
             raise ValueError('causal: windows of this data set are centred, no causal form exists')
         if pairs and (kwargs.get('flip') or not kwargs.get('batched', True)):
@@ -90,8 +92,10 @@ class KeyFrameSequenceDataset(PoseSequenceDataset):
                              'window comes with its mirror image already')
         if not learned_upsampling and masks != 'clip':
             raise ValueError("learned_upsampling=False only says how a test (masks='clip') goes")
-        if center_step is not None and center_step < 1:
-            raise ValueError(f'center_step: expected at least 1, found {center_step}')
+        multiple = seq_step if masks == 'clip' else 1
+        if center_step is not None and (center_step < 1 or center_step % multiple):
+            raise ValueError(f'center_step: expected a multiple of {multiple} for masks={masks!r}, '
+                             f'found {center_step}')
         self.masks = masks
         self.pairs = pairs
         self.strict = strict
@@ -128,7 +132,8 @@ class KeyFrameSequenceDataset(PoseSequenceDataset):
 
         Returns:
             As :meth:`PoseSequenceDataset.read`, with ``key_frames`` (B, L) bool, ``s_in`` (B,)
-            frames at ``fps``, ``s_in_frames`` (B,) frames of the clip, ``frame_index`` (B, L),
+            frames at the data set's ``fps``, ``s_in_frames`` (B,) frames of the clip, ``fps`` (B,)
+            frame rate of the clip, ``frame_index`` (B, L),
             ``start`` (B,) the centre, ``lifting_target`` (B, S, K, 3) from the frame ``start`` on
             (``masks='clip'``), of the centre (S = 1) or of all tokens, and ``counted`` (B, 2) the
             target frames [0, n) that exist.
@@ -152,7 +157,8 @@ class KeyFrameSequenceDataset(PoseSequenceDataset):
             flipped = np.arange(len(window)) % 2 == 1
         frames, key_frames, s_in_frames = self._tokens(window, s_in, shift)
         item = self._poses(window, frames, camera, flipped)
-        item.update(key_frames=key_frames, s_in=s_in, s_in_frames=s_in_frames)
+        item.update(key_frames=key_frames, s_in=s_in, s_in_frames=s_in_frames,
+                    fps=self.fps * s_in_frames / s_in)
         return self._finish(item, one, indices)
 
     def _tokens(self, window: np.ndarray, s_in: np.ndarray, shift: np.ndarray):
@@ -202,3 +208,13 @@ class KeyFrameSequenceDataset(PoseSequenceDataset):
             flip=flipped,
             action=[self.clips[c].action for c in clip],
             subject=[self.clips[c].subject for c in clip])
+
+
+def _strides(strides) -> np.ndarray:
+    """(n,) input strides, each once."""
+    values = np.atleast_1d(np.asarray(strides))
+    if values.ndim != 1 or values.dtype.kind not in 'iu' or len(set(values.tolist())) < max(
+            len(values), 1):
+        raise ValueError('input_strides: expected a whole number of frames, or a list of '
+                         f'different ones, found {strides!r}')
+    return values.astype(np.int64)

@@ -15,9 +15,10 @@ POSE_ERRORS = {
     'MPJPE': lambda p, g, w: joint_errors(p, g, w) * MM,
     'P-MPJPE': lambda p, g, w: p_joint_errors(p, g, w) * MM,
     'N-MPJPE': lambda p, g, w: n_joint_errors(p, g, w) * MM,
-    'PCK': lambda p, g, w: (joint_errors(p, g, w) < 0.15) * 100.0,
-    'AUC': lambda p, g, w: sum((joint_errors(p, g, w) < 5 * i / 1000) * (100 / 31)
-                               for i in range(31)),
+    # the error of a masked joint is 0, which is below every threshold
+    'PCK': lambda p, g, w: (joint_errors(p, g, w) < 0.15) * (w != 0) * 100.0,
+    'AUC': lambda p, g, w: (w != 0) * sum((joint_errors(p, g, w) < 5 * i / 1000) * (100 / 31)
+                                          for i in range(31)),
 }
 
 

@@ -24,7 +24,7 @@ _NEEDED = ('s_in', 's_in_frames', 'start', 'sequence')
 
 class _Windows(NamedTuple):
     """What is kept of a batch of windows: arrays, since there may be a million windows."""
-    clips: List[tuple]  # the clips they are cut from: data set, subject, action, number, mirrored
+    clips: List[tuple]  # of data set, subject, action, number, mirrored, frame rate (0: unknown)
     index: np.ndarray  # (B, 6) int64: row of `clips`, start, counted frames [a, b), s_in (twice)
     pred: np.ndarray  # (B, K, 3) float32
     target: np.ndarray  # (B, S, K, 3) float32
@@ -37,6 +37,7 @@ class _Clip(NamedTuple):
     action: str
     s_in: int
     s_in_frames: int
+    fps: float
     frames: np.ndarray  # (F,) frame numbers, ascending
     predicted: np.ndarray  # (F,) bool: not interpolated
     pred: np.ndarray  # (F, K, 3), interpolated
@@ -67,22 +68,20 @@ class KeyFrameLiftingMetric(BaseMetric):
     actions, else means over frames; ``<key>/<action>`` and ``<key>/frame_mean`` are always what
     they say. Millimetres; PCK and AUC in percent.
 
-    Samples need the metainfo ``sequence`` (number of the clip), ``start``, ``s_in`` (frames at
-    ``fps``) and ``s_in_frames`` (frames of the clip); ``counted`` [a, b), the target frames that
-    exist (default: all), ``dataset_name``, ``subject``, ``action`` and ``flip`` are used where
-    present.
+    Samples need the metainfo ``sequence`` (number of the clip), ``start``, ``s_in`` (frames
+    at the data set's rate) and ``s_in_frames`` (frames of the clip); ``counted`` [a, b), the target
+    frames that exist (default: all), ``dataset_name``, ``subject``, ``action``, ``flip`` and
+    ``fps`` (frame rate of the clip, for velocities) are used where present.
 
     Args:
         names: any of MPJPE, N-MPJPE, P-MPJPE, PCK (150 mm), AUC (0 to 150 mm).
         root_align: subtract the predicted root from the prediction and the root of the ground
             truth from the ground truth first [C].
         skeleton: where the root joint is looked up.
-        fps: Frame rate that s_in speaks of. A clip's own rate is fps * s_in_frames / s_in; only
-            velocities (:meth:`per_frame`) depend on it.
         collect_device, prefix: as in MMEngine.
 
     Raises:
-        ValueError: unknown name, or a frame rate that is not positive.
+        ValueError: unknown name.
     """
 
     default_prefix = ''  # the keys are the contract; None would warn about a missing prefix
@@ -91,16 +90,12 @@ class KeyFrameLiftingMetric(BaseMetric):
                  names: Sequence[str] = ('MPJPE', 'N-MPJPE', 'P-MPJPE'),
                  root_align: bool = True,
                  skeleton: str = 'h36m',
-                 fps: float = 50.,
                  collect_device: str = 'cpu',
                  prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if not 0 < fps < np.inf:
-            raise ValueError(f'KeyFrameLiftingMetric: fps must be positive, found {fps!r}')
         self.names = check_names('KeyFrameLiftingMetric', names, tuple(POSE_ERRORS))
         self.root_align = root_align
         self.root_index = get_skeleton(skeleton).root_index
-        self.fps = fps
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Keep predictions and ground truth of one batch, about 1.3 kB per window for S = 5.
@@ -168,8 +163,10 @@ class KeyFrameLiftingMetric(BaseMetric):
             count = clip.valid.sum(1)
             total = self._errors(clip, POSE_ERRORS['MPJPE']).sum(1)
             error = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-            rate = self.fps * clip.s_in_frames / clip.s_in
-            velocity = root_relative_velocity(clip.target, rate, self.root_index)
+            if not clip.fps > 0:
+                raise ValueError(f'KeyFrameLiftingMetric, clip {clip.name}: velocities need the '
+                                 "frame rate; add 'fps' to the meta_keys of PackPoseInputs")
+            velocity = root_relative_velocity(clip.target, clip.fps, self.root_index)
             whole = clip.valid.all(1)
             follows = (np.diff(clip.frames) == 1) & whole[1:] & whole[:-1]
             velocity[1:][~follows] = np.nan
@@ -202,7 +199,7 @@ class KeyFrameLiftingMetric(BaseMetric):
 
 def _assemble(s_in: int, clip: tuple, windows: dict) -> _Clip:
     """One clip from its windows {start: (chunk, row)}."""
-    dataset, subject, action, number, mirrored = clip
+    dataset, subject, action, number, mirrored, fps = clip
     name = ' '.join(filter(None, [dataset, subject, action, f'(number {number})',
                                   mirrored and 'mirrored']))
     starts = np.array(sorted(windows))
@@ -222,9 +219,9 @@ def _assemble(s_in: int, clip: tuple, windows: dict) -> _Clip:
             'reach from one predicted frame to the next; were all windows of the clip scored?')
     pred = np.stack([chunk.pred[row] for chunk, row in rows])
     s_in_frames = int(rows[0][0].index[rows[0][1], 5])
-    return _Clip(name, action_word(action), s_in, s_in_frames, frames, np.isin(frames, starts),
-                 fill_between(pred, starts, frames), np.concatenate(target)[first],
-                 np.concatenate(valid)[first])
+    return _Clip(name, action_word(action), s_in, s_in_frames, fps, frames,
+                 np.isin(frames, starts), fill_between(pred, starts, frames),
+                 np.concatenate(target)[first], np.concatenate(valid)[first])
 
 
 def _joined(group: List[_Windows]) -> _Windows:
@@ -305,10 +302,10 @@ def _origin(sample: dict, batched: bool, size: int, frames: int):
         raise ValueError('KeyFrameLiftingMetric: s_in and s_in_frames must be at least 1 frame, '
                          f'found {numbers[1:].min()}')
     dataset = str(sample.get('dataset_name', ''))  # keeps clips of joined data sets apart
-    clips = [(dataset, str(subject), str(action), int(number), bool(flip))
-             for subject, action, number, flip in zip(
+    clips = [(dataset, str(subject), str(action), int(number), bool(flip), float(fps))
+             for subject, action, number, flip, fps in zip(
                  column('subject', ''), column('action', ''), column('sequence', None),
-                 column('flip', False))]
+                 column('flip', False), column('fps', 0))]
     unique = sorted(set(clips))
     row = {clip: i for i, clip in enumerate(unique)}
     clip = [row[c] for c in clips]

@@ -89,8 +89,9 @@ def _read(source: Source) -> Tuple[Mapping, str]:
         from .keras_weights import load_keras_weights
         content = load_keras_weights(path)
     else:
-        from .restricted_pickle import load_torch
-        content = load_torch(path)
+        # reads checkpoints of a training, too, which can then be told that they need no conversion
+        from ..compat.checkpoint_loading import load_checkpoint_file
+        content = load_checkpoint_file(str(path))
     if not isinstance(content, Mapping):
         raise ValueError(f'{path}: expected a dict of arrays, found {type(content).__name__}; it '
                          'is not a checkpoint')

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
+from .layers.strided_transformer import strided_length
+
 __all__ = ['AMPoseCost', 'Cost', 'ampose_cost', 'num_key_frames', 'uplift_upsample_cost']
 
 # Operations per element of what is no matrix product, for the published convention.
@@ -134,7 +136,7 @@ def uplift_upsample_cost(num_real_frames: int, num_tokens: int = 71,
         cost += _block(length, temporal_dims, num_heads, hidden, 1,
                        i < first_upsample_attention_block)
     for i, (stride, padding) in enumerate(zip(strides, paddings)):
-        outputs = (length + sum(padding) - 3) // stride + 1
+        outputs = strided_length(length, stride, padding)
         if outputs < 1:
             raise ValueError(f'strided block {i} gets {length} elements, padded by '
                              f'{tuple(padding)}: too few for its convolution of width 3; change '

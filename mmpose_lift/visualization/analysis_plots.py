@@ -321,8 +321,10 @@ def plot_strides(path: PathLike, curves: Sequence[StrideCurve], velocity: np.nda
     time = np.arange(len(velocity)) / fps
     with figure(path, 2, 1, (9, 6.5), sharex=True,
                 gridspec_kw=dict(height_ratios=[2, 1])) as (fig, axes):
-        for curve, colour in zip(curves, COLOURS):
-            axes[0, 0].plot(time, curve.error, color=colour, linewidth=1.4,
+        for i, (curve, colour) in enumerate(zip(curves, COLOURS)):
+            # where the last one agrees with another, that one shows through
+            style = '--' if i and curve is curves[-1] else '-'
+            axes[0, 0].plot(time, curve.error, color=colour, linewidth=1.4, linestyle=style,
                             label=f'{curve.label}: {np.nanmean(curve.error):.1f} mm, '
                                   f'{curve.key_frames.sum()} 2D frames')
         axes[0, 0].set_ylabel('MPJPE per frame (mm)')

@@ -218,7 +218,7 @@ def test_velocity_files_are_written(command, capsys, tmp_path):
 
 
 @pytest.mark.parametrize('subject, args, message', [
-    ('attention', ['--frame', 3], 'multiples of 5'),
+    ('attention', ['--frame', 3], 'frame 3: expected a multiple of 5'),
     ('attention', ['--s-in', 12], 'multiple of the output stride 5'),
     ('keyframes', ['--first', 500], 'no frame to show: the clip has the frames 0 to 132'),
     ('stride', ['--clip', 'nobody'], "clip 'nobody'"),

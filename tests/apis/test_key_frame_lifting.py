@@ -168,7 +168,7 @@ def test_key_frames_must_ascend(lifter):
         known.add([10], clip(1))
     with pytest.raises(ValueError, match='2 key-frames'):
         known.add([15, 20], clip(1))
-    with pytest.raises(ValueError, match='multiples of 5 from 0 to 29'):
+    with pytest.raises(ValueError, match='frame 30: expected a multiple of 5 .* to 29'):
         known.poses([30], 30)
 
 
@@ -178,3 +178,20 @@ def test_a_broken_model_is_named():
         model.head.center_head.bias.fill_(np.nan)
     with pytest.raises(ValueError, match='gives NaN'):
         KeyFrameLifter(model, TOKENS, STEP).lift(clip(30), SIZE, 10)
+
+
+def test_frames_far_from_every_key_frame_are_interpolated():
+    """Nothing of them is seen: the model's answer would be noise."""
+    lifter = KeyFrameLifter(build(), TOKENS, STEP)  # a window reaches 20 frames to each side
+    keypoints, key_frames = clip(200), np.zeros(200, bool)
+    key_frames[[0, 5, 150]] = True
+    poses = lifter.lift(keypoints, SIZE, key_frames)
+    for frame in (30, 80, 120):  # seen: up to 25 and from 130 on
+        part = (frame - 25) / (130 - 25)
+        np.testing.assert_allclose(poses[frame], (1 - part) * poses[25] + part * poses[130],
+                                   atol=1e-5)
+    np.testing.assert_array_equal(poses[171:], np.repeat(poses[170:171], 29, axis=0))
+    with pytest.raises(ValueError, match='frame 12: expected a multiple of 5'):
+        one = lifter.start(SIZE)
+        one.add([0], keypoints[:1])
+        one.poses([10, 12], 200)

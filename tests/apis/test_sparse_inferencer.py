@@ -1,11 +1,19 @@
 """The inferencer with a model that sees key-frames only."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmpose_lift.apis import MissingWeightsError, MMPoseInferencer, PoseLiftInferencer
+from mmpose_lift.apis import (
+    KeyFrameLifter,
+    MissingWeightsError,
+    MMPoseInferencer,
+    PoseLiftInferencer,
+)
 
 from .conftest import SIZE, clip
 from .test_inferencer import check_video_output, config_2d  # noqa: F401  (a fixture)
@@ -53,7 +61,7 @@ def test_given_key_frames_and_nothing_between_them(inferencer):
     shown = lifted['keypoints_2d']
     np.testing.assert_allclose(shown[15], (shown[10] + shown[20]) / 2, rtol=1e-5)
     keypoints[25] = np.nan
-    with pytest.raises(ValueError, match='NaN'):
+    with pytest.raises(ValueError, match='frame 25'):
         inferencer(keypoints, SIZE, key_frames=chosen)
     for wrong, message in [(chosen[:-1], r'62 flags'), (chosen.astype(int), 'bool'),
                            (np.zeros(62, bool), '0 set')]:
@@ -64,6 +72,43 @@ def test_given_key_frames_and_nothing_between_them(inferencer):
         inferencer(clip(62), SIZE, key_frames=chosen)
 
 
+def test_frames_without_a_detection_are_nan(config, inferencer, root_dir, tmp_path):
+    """A detector that ran on every 10th frame, in an array and in a file."""
+    dense = clip(62)
+    sparse = np.where(np.arange(62)[:, None, None] % 10 == 0, dense, np.nan).astype(np.float32)
+    torch.manual_seed(0)
+    strided = PoseLiftInferencer(config, device='cpu', allow_random_weights=True, input_stride=10)
+    expected = strided(dense, SIZE)
+    for found in (strided(sparse, SIZE), inferencer(sparse, SIZE)):
+        assert found['key_frames'] == list(range(0, 62, 10))
+        np.testing.assert_array_equal(found['keypoints_3d'], expected['keypoints_3d'])
+        assert np.isfinite(found['keypoints_2d']).all()
+    np.testing.assert_array_equal(strided.lift(dense, SIZE), expected['keypoints_3d'])
+    np.savez(tmp_path / 'clip.npz', keypoints=sparse, image_size=SIZE)
+    for options in ([], ['--input-stride', '10']):
+        out = tmp_path / f'out{len(options)}'
+        subprocess.run([sys.executable, str(root_dir / 'tools/infer.py'), tmp_path / 'clip.npz',
+                        '--pose3d', str(root_dir / 'configs/demo_uplift_upsample.py'), '--out-dir',
+                        out, '--device', 'cpu', '--allow-random-weights', *options], check=True)
+        assert np.load(out / 'clip_3d.npz')['key_frames'].tolist() == list(range(0, 62, 10))
+    sparse[20, 3] = np.nan
+    sparse[30] = np.nan
+    with pytest.raises(ValueError, match='1 of 6 key-frames.*frame 20'):
+        inferencer(sparse, SIZE)  # frame 30 has no 2D pose at all
+    with pytest.raises(ValueError, match='2 of 7 key-frames.*frame 20'):
+        strided(sparse, SIZE)
+
+
+@pytest.mark.parametrize('frames', [1, 2, 7])
+def test_clips_shorter_than_the_stride_are_lifted_as_by_the_lifter(config, frames):
+    torch.manual_seed(0)
+    inferencer = PoseLiftInferencer(config, device='cpu', allow_random_weights=True,
+                                    input_stride=10)
+    lifter = KeyFrameLifter(inferencer.model, 17, 5)
+    np.testing.assert_allclose(inferencer(clip(frames), SIZE)['keypoints_3d'],
+                               lifter.lift(clip(frames), SIZE, 10), atol=1e-6)
+
+
 def test_frame_rates(inferencer):
     slow = inferencer(clip(62), SIZE, fps=50)
     doubled = np.repeat(clip(62), 2, axis=0)
@@ -71,7 +116,7 @@ def test_frame_rates(inferencer):
     assert fast['key_frames'] == [2 * f for f in slow['key_frames']] and fast['fps'] == 100
     np.testing.assert_allclose(fast['keypoints_3d'][:120:10], slow['keypoints_3d'][:60:5],
                                atol=1e-5)
-    with pytest.raises(ValueError, match='fps.*multiples of 50.*found 30'):
+    with pytest.raises(ValueError, match='fps.*multiples of 50.*found 30.*--fps 50'):
         inferencer(clip(62), SIZE, fps=30)
 
 

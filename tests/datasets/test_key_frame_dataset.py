@@ -40,32 +40,61 @@ def store(tmp_path, rng):
 # ------------------------------------------------------------ public windows
 
 
-@pytest.mark.parametrize('case', ['test', 'train_centred'])
-def test_public_windows_are_reproduced(tmp_path, shared_dir, case):
-    data = np.load(shared_dir / 'reference/uplift_upsample/sequences.npz')
+@pytest.fixture
+def public(tmp_path, shared_dir):
+    """The authors' windows, in our joint order, and a store that holds their video."""
+    with np.load(shared_dir / 'reference/uplift_upsample/sequences.npz') as data:
+        data = dict(data)
     assert list(get_skeleton('uplift_upsample').flip_indices) == data['flip_order'].tolist()
-
-    def ours(poses):
-        return convert_keypoints(poses, 'uplift_upsample', 'h36m', has_score=False)
-
-    flat, points = ours(data['video_2d']), ours(data['video_3d'])
+    for name in data:
+        if name.endswith(('_2d', '_3d')):
+            data[name] = convert_keypoints(data[name], 'uplift_upsample', 'h36m', has_score=False)
+    flat = data['video_2d']
+    # with an image 2 pixels wide and high, normalisation is a shift by one
     pixels = np.concatenate([flat + 1, np.ones_like(flat[..., :1])], -1)
-    path = make_store(tmp_path / 'store', [('S1', 'A', points, pixels)], width=2, height=2)
-    dataset = KeyFrameSequenceDataset(
-        path, int(data['mask_stride'][0]), seq_len=int(data['seq_len']),
-        seq_step=int(data['stride']), masks=dict(test='clip', train_centred='centre')[case],
-        center_step=int(data['subsample']), flip=None if case == 'test' else 'copies')
-    item = dataset.read(np.arange(len(dataset)))
-    np.testing.assert_array_equal(item['start'], data[f'{case}/frame_index'])
-    np.testing.assert_array_equal(item['key_frames'], data[f'{case}/stride_mask'])
-    np.testing.assert_allclose(item['keypoints'] - 1, ours(data[f'{case}/sequence_2d']),
-                               atol=1e-6)
-    target = points[item['frame_index']]
+    data['store'] = make_store(tmp_path / 'store', [('S1', 'A', data['video_3d'], pixels)],
+                               width=2, height=2)
+    return data
+
+
+def public_dataset(data, **options):
+    return KeyFrameSequenceDataset(
+        data['store'], int(data['mask_stride'][0]), seq_len=int(data['seq_len']),
+        seq_step=int(data['stride']), **options)
+
+
+def check_windows(item, rows, data, case):
+    """Windows of ``read`` against rows of the authors' arrays."""
+    np.testing.assert_array_equal(item['start'], data[f'{case}/frame_index'][rows])
+    np.testing.assert_array_equal(item['key_frames'], data[f'{case}/stride_mask'][rows])
+    np.testing.assert_allclose(item['keypoints'] - 1, data[f'{case}/sequence_2d'][rows], atol=1e-6)
+    target = data['video_3d'][item['frame_index']]
     mirrored = target[:, :, FLIP] * np.float32([-1, 1, 1])
     target = np.where(item['flip'][:, None, None, None], mirrored, target)
-    np.testing.assert_allclose(target, ours(data[f'{case}/sequence_3d']), atol=1e-7)
-    _, inside = grid_window(item['start'], int(data['seq_len']), int(data['stride']), len(flat))
-    np.testing.assert_array_equal(inside, data[f'{case}/valid_mask'])
+    np.testing.assert_allclose(target, data[f'{case}/sequence_3d'][rows], atol=1e-7)
+
+
+def test_public_training_windows_are_reproduced(public):
+    dataset = public_dataset(public, masks='centre', center_step=int(public['subsample']),
+                             flip='copies')
+    item = dataset.read(np.arange(len(dataset)))
+    check_windows(item, slice(None), public, 'train_centred')
+    _, inside = grid_window(item['start'], 9, 2, len(public['video_2d']))
+    np.testing.assert_array_equal(inside, public['train_centred/valid_mask'])
+
+
+def test_public_test_windows_are_reproduced(public):
+    """Windows around frames of the token grid; others have no key-frame and are not read."""
+    centers = public['test/frame_index']
+    shared = np.flatnonzero(centers % 2 == 0)
+    item = public_dataset(public, masks='clip').read(centers[shared] // 2)
+    check_windows(item, shared, public, 'test')
+    frames, inside = grid_window(centers, 9, 2, len(public['video_2d']))
+    np.testing.assert_array_equal(inside, public['test/valid_mask'])
+    np.testing.assert_array_equal(public['video_3d'][frames], public['test/sequence_3d'])
+    masks = key_frame_mask(centers[:, None] + token_offsets(9, 2), 4)
+    np.testing.assert_array_equal(masks, public['test/stride_mask'])
+    assert not masks[centers % 2 == 1].any()
 
 
 # ------------------------------------------------------------ masks
@@ -234,6 +263,7 @@ def test_strides_are_seconds_at_a_multiple_of_the_frame_rate(tmp_path, rng):
     for key in ('keypoints', 'key_frames', 's_in'):
         np.testing.assert_array_equal(a[key], b[key])
     np.testing.assert_array_equal(b['s_in_frames'], 2 * a['s_in'])
+    assert set(a['fps']) == {50.} and set(b['fps']) == {100.}
     np.testing.assert_array_equal(b['start'], 2 * a['start'])
     assert b['lifting_target'].shape[1] == 4
     with pytest.raises(ValueError, match='frame rate 50 is no multiple of 30'):
@@ -245,7 +275,13 @@ def test_strides_are_seconds_at_a_multiple_of_the_frame_rate(tmp_path, rng):
 
 @pytest.mark.parametrize('options, message', [
     (dict(input_strides=7), 'multiple of the output stride 2, found 7'),
-    (dict(input_strides=[]), 'at least one'),
+    (dict(input_strides=[]), 'whole number'),
+    (dict(input_strides=10.9), 'whole number.*10.9'),
+    (dict(input_strides=(4, 4)), 'different ones'),
+    (dict(input_strides=((4, 8), (4, 8))), 'whole number'),
+    (dict(masks='clip', center_step=3), 'center_step.*multiple of 2.*found 3'),
+    (dict(windows='train'), 'windows'),
+    (dict(interval=3), 'interval'),
     (dict(masks='center'), "masks.*'center'"),
     (dict(causal=True), 'causal'),
     (dict(pairs=True, flip='copies'), 'pairs'),

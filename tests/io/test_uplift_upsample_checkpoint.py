@@ -352,3 +352,13 @@ def test_the_file_holds_the_same_weights(shared_dir):
     from_file = convert_checkpoint(SYSTEM, folder / 'model.weights.h5')
     assert state.keys() == from_file.keys()
     assert all(torch.equal(state[key], from_file[key]) for key in state)
+
+
+def test_a_checkpoint_of_a_training_is_told_that_it_needs_no_conversion(tmp_path):
+    """It holds MMEngine's own classes beside the weights, which the loader knows."""
+    from mmengine.logging import HistoryBuffer
+    path = tmp_path / 'iter_8.pth'
+    torch.save(dict(state_dict={'backbone.joint_embed.weight': torch.zeros(2)},
+                    message_hub=dict(log_scalars=dict(loss=HistoryBuffer([1.], [1])))), path)
+    with pytest.raises(ValueError, match='needs no conversion'):
+        convert_checkpoint(SYSTEM, path)

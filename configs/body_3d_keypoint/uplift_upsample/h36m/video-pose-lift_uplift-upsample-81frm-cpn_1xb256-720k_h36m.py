@@ -11,4 +11,7 @@ train_dataloader = dict(
         seq_len=41, seq_step=2, input_strides=(4, 10, 20), pairs=False, flip='copies'))
 test_dataloader = dict(dataset=dict(seq_len=41, seq_step=2, input_strides=(4, 10, 20)))
 
-custom_hooks = [dict(type='EMAHook', ema_type='WarmupEMA', momentum=1e-3)]
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(type='EMAHook', ema_type='WarmupEMA', momentum=1e-3)
+]

@@ -1,0 +1,111 @@
+"""Every config of the project builds, and its parts fit each other."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS, METRICS, MODELS
+
+import mmpose_lift  # noqa: F401  (registration)
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(str(p.relative_to(ROOT / 'configs')) for p in (ROOT / 'configs').rglob('*.py')
+                 if p.parent.name != '_base_')
+UPLIFT = 'body_3d_keypoint/uplift_upsample'
+PUBLISHED = {  # section 5 of the recipe: tokens, s_out, s_in, windows, pairs, steps, lr
+    f'{UPLIFT}/h36m/video-pose-lift_uplift-upsample-351frm-cpn_1xb512-720k_h36m.py':
+        (71, 5, (5, 10, 20), 512, True, 720_000, 4e-5),
+    f'{UPLIFT}/h36m/video-pose-lift_uplift-upsample-351frm-cpn_1xb512-18k_h36m_amass.py':
+        (71, 5, (5, 10, 20), 512, True, 18_000, 2e-5),
+    f'{UPLIFT}/h36m/video-pose-lift_uplift-upsample-81frm-cpn_1xb256-720k_h36m.py':
+        (41, 2, (4, 10, 20), 256, False, 720_000, 4e-5),
+    f'{UPLIFT}/amass/video-pose-lift_uplift-upsample-351frm_1xb512-600k_amass.py':
+        (71, 5, (5, 10, 20), 512, True, 600_000, 4e-5),
+}
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmpose')
+
+
+def parts(config, *kinds):
+    """The loaders' data sets and the evaluators that a config has."""
+    loaders = [config.get(f'{kind}_dataloader') for kind in kinds]
+    datasets = [loader.dataset for loader in loaders if loader]
+    evaluators = []
+    for kind in kinds:
+        found = config.get(f'{kind}_evaluator') or []
+        evaluators += found if isinstance(found, list) else [found]
+    return datasets, evaluators
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_parts_fit(name):
+    config = Config.fromfile(ROOT / 'configs' / name)
+    model = MODELS.build(config.model).eval()
+    datasets, evaluators = parts(config, 'train', 'val', 'test')
+    length = getattr(model.backbone, 'num_tokens', getattr(model.backbone, 'num_frames', None))
+    for options in datasets:
+        assert DATASETS.get(options.type) is not None
+        if length is not None:
+            assert options.seq_len == length
+        if 'input_strides' in options:
+            steps = {stride % options.seq_step for stride in options.input_strides}
+            assert steps == {0}
+    for evaluator in evaluators:
+        assert METRICS.build(dict(evaluator)).default_prefix == ''
+    # the codec of the pipelines is that of the head, where a head decodes
+    codecs = [t.encoder for options in datasets for t in options.pipeline
+              if t.type == 'GenerateTarget']
+    decoder = config.model.head.get('decoder')
+    assert codecs and all(codec == (decoder or codec) for codec in codecs)
+    meta = [key for options in parts(config, 'test')[0] for t in options.pipeline
+            if t.type == 'PackPoseInputs' for key in t.meta_keys]
+    if any(e.type == 'KeyFrameLiftingMetric' for e in evaluators):
+        assert {'s_in', 's_in_frames', 'start', 'sequence', 'counted', 'fps'} <= set(meta)
+    if config.model.type == 'RefinedPoseLifter':
+        train = [t for t in config.train_dataloader.dataset.pipeline if t.type == 'PackPoseInputs']
+        assert 'camera_param' in train[0].meta_keys and 'camera_param' in meta
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_published_recipes(name):
+    tokens, s_out, s_in, windows, pairs, steps, rate = PUBLISHED[name]
+    config = Config.fromfile(ROOT / 'configs' / name)
+    train, test = config.train_dataloader, config.test_dataloader
+    for options in (train.dataset, test.dataset):
+        assert (options.seq_len, options.seq_step, tuple(options.input_strides)) == (
+            tokens, s_out, s_in)
+    assert train.dataset.masks == 'random' and test.dataset.masks == 'clip'
+    assert train.dataset.get('pairs', False) == pairs
+    assert train.dataset.get('flip') == (None if pairs else 'copies')
+    assert train.batch_size * (2 if pairs else 1) == windows
+    assert config.train_cfg.max_iters == steps and not config.train_cfg.by_epoch
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', rate, 0.1)
+    assert list(config.param_scheduler) == [
+        dict(type='StepLR', step_size=6000, gamma=0.99, by_epoch=False)]
+    hooks = [h.ema_type for h in config.get('custom_hooks', []) if h.type == 'EMAHook']
+    assert hooks == ([] if pairs else ['WarmupEMA'])
+    assert config.model.test_cfg.flip_test and config.val_cfg is None
+    if 'h36m' in name:
+        assert train.dataset.subjects == ('S1', 'S5', 'S6', 'S7', 'S8')
+        assert test.dataset.subjects == ('S9', 'S11')
+    else:
+        assert train.dataset.cameras_per_clip == 'random'
+    backbone = config.model.backbone
+    assert tuple(backbone.drop_path_rate) == (0.1, 0.1, 0.) and backbone.num_tokens == tokens
+
+
+def test_uplift_parameter_counts():
+    for name, count in ((next(iter(PUBLISHED)), 10_404_902), (list(PUBLISHED)[2], 10_377_254)):
+        model = MODELS.build(Config.fromfile(ROOT / 'configs' / name).model)
+        assert sum(p.numel() for p in model.parameters()) == count
+        with torch.no_grad():
+            x = torch.rand(1, model.backbone.num_tokens, 17, 3)
+            x[..., 2] = 1
+            sequence, centre = model.eval()(x, None, mode='tensor')
+        assert sequence.shape == x.shape and centre.shape == (1, 17, 3)
