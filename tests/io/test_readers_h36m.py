@@ -162,7 +162,7 @@ def test_wrong_files(tmp_path, rng, world, file_3d):
         read_videopose3d_h36m(file_3d, subjects=['S11'])
     with pytest.raises(ValueError, match='NAME=FILE'):
         read_videopose3d_h36m(file_3d, [tmp_path / 'x.npz'])
-    with pytest.raises(ValueError, match='unknown joint order'):
+    with pytest.raises(ValueError, match='joint order is unknown'):
         read_videopose3d_h36m(file_3d, {'x': save_2d(tmp_path / 'y.npz', {}, [[0], [1]])})
     file_3d.write_bytes(file_3d.read_bytes()[:500])
     with pytest.raises(ValueError, match='data_3d_h36m.npz'):

@@ -8,3 +8,10 @@ load_from = 'work_dirs/video-pose-lift_uplift-upsample-351frm_1xb512-600k_amass/
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
 train_cfg = dict(max_iters=3 * 6000, val_interval=3 * 6000)
 default_hooks = dict(checkpoint=dict(interval=6000))
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(
+        type='CheckedLoadHook',
+        advice='load_from must be the model trained on AMASS, or the authors\' file after '
+        'tools/convert_checkpoint.py uplift_upsample')
+]
