@@ -47,6 +47,10 @@ def test_parts_fit(name):
     config = Config.fromfile(ROOT / 'configs' / name)
     model = MODELS.build(config.model).eval()
     datasets, evaluators = parts(config, 'train', 'val', 'test')
+    for kind in ('val', 'test'):  # MMEngine wants all three or none
+        given = [config.get(f'{kind}_{part}') is not None
+                 for part in ('dataloader', 'cfg', 'evaluator')]
+        assert len(set(given)) == 1, f'{kind}: {given}'
     length = getattr(model.backbone, 'num_tokens', getattr(model.backbone, 'num_frames', None))
     for options in datasets:
         assert DATASETS.get(options.type) is not None

@@ -35,8 +35,9 @@ test_dataloader = dict(
         cameras_per_clip=4,
         pipeline=_base_.test_pipeline,
         test_mode=True))
+val_dataloader = test_dataloader
+val_cfg = dict()
 test_cfg = dict()
-val_evaluator = None
 
 iterations = 2400
 optim_wrapper = dict(

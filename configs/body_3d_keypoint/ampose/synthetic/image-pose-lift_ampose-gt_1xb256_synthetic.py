@@ -12,6 +12,7 @@ test_dataloader = dict(
     persistent_workers=False,
     dataset=dict(
         stores=dict(_delete_=True, num_clips=10, num_frames=270, seed=1), cameras_per_clip=2))
+val_dataloader = test_dataloader
 
 iterations = 600
 param_scheduler = [dict(type='OneCycleLR', eta_max=2e-3, total_steps=iterations, by_epoch=False)]
