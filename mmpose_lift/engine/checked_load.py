@@ -1,5 +1,7 @@
 """Refuse weights that do not fit the model, where MMEngine would load what fits and go on."""
 
+from typing import Sequence
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -19,12 +21,14 @@ class CheckedLoadHook(Hook):
 
     Args:
         advice: What to do where the checkpoint does not fit; the end of the message.
+        new: Beginnings of names that a checkpoint need not have, parts that start anew.
     """
 
     priority = 'VERY_LOW'  # after hooks that change the checkpoint, as the average of weights does
 
-    def __init__(self, advice: str = ''):
+    def __init__(self, advice: str = '', new: Sequence[str] = ()):
         self.advice = advice
+        self.new = tuple(new)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes.
@@ -38,6 +42,9 @@ class CheckedLoadHook(Hook):
         state = checkpoint.get('state_dict', checkpoint)
         found = {str(k).removeprefix('module.'): v for k, v in state.items()
                  if isinstance(v, Tensor) and not k.startswith('data_preprocessor.')}
+        if self.new:
+            expected = {k: shape for k, shape in expected.items()
+                        if k in found or not k.startswith(self.new)}
         where = str(getattr(runner, '_load_from', None) or 'the checkpoint')
         try:
             check_shapes(expected, found, type(model).__name__, where)

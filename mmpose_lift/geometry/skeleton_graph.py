@@ -4,6 +4,7 @@ The partition goes back to ST-GCN (Yan et al., AAAI 2018) and Cai et al. (ICCV 2
 three groups and measures distance to the mid hip.
 """
 
+import operator
 from typing import Sequence, Tuple, Union
 
 import numpy as np
@@ -40,7 +41,11 @@ def tree_parents(skeleton: SkeletonLike) -> Tuple[int, ...]:
                              f'found that joint below joint {parents[root]}; give a list of '
                              'parents that starts there')
     else:
-        parents = tuple(int(parent) for parent in skeleton)
+        try:
+            parents = tuple(operator.index(parent) for parent in skeleton)
+        except TypeError as error:
+            raise ValueError('skeleton: expected a name or a list of whole numbers, the parent of '
+                             f'each joint, found {skeleton!r}') from error
         name = f'skeleton with parents {list(parents)}'
     wrong = [p for p in parents if not -1 <= p < len(parents)]
     if wrong:
@@ -49,7 +54,7 @@ def tree_parents(skeleton: SkeletonLike) -> Tuple[int, ...]:
     roots = [i for i, parent in enumerate(parents) if parent == -1]
     if not roots:
         raise ValueError(f'{name} has no root: expected one joint with parent -1 (the mid hip), '
-                         'found none')
+                         'found none, so the joints are cyclic')
     if len(roots) > 1:
         raise ValueError(f'{name} is disconnected: expected one root, found joints {roots} with '
                          'parent -1; join the trees')

@@ -59,3 +59,15 @@ def test_a_runner_asks_before_it_loads(tmp_path, hooked):
     else:
         runner.load_or_resume()
     assert torch.equal(runner.model.layer.weight, before)
+
+
+def test_parts_that_start_anew_may_be_missing():
+    model = nn.ModuleDict(dict(base=nn.Linear(2, 3), refiner=nn.Linear(3, 3)))
+    first_stage = {k: v for k, v in model.state_dict().items() if k.startswith('base.')}
+    load(model, dict(state_dict=first_stage), new=('refiner.', ))
+    load(model, dict(state_dict=model.state_dict()), new=('refiner.', ))
+    with pytest.raises(ValueError, match='missing: refiner'):
+        load(model, dict(state_dict=first_stage))
+    del first_stage['base.bias']
+    with pytest.raises(ValueError, match='missing: base.bias'):
+        load(model, dict(state_dict=first_stage), new=('refiner.', ))

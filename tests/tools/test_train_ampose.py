@@ -4,7 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS, MODELS
 
+import mmpose_lift  # noqa: F401  (registration)
 from tests.io.test_readers_3dhp import SPIN_TO_H36M_16, person, pstmo_view, save
 from tests.tools.test_humaneva import in_process
 
@@ -39,7 +44,8 @@ def test_train_and_test_on_3dhp_files(tool, root_dir, tmp_path, rng):
     for source, name in ((train, 'train'), (test, 'test')):
         in_process(root_dir, 'prepare_data', 'pstmo-3dhp', source, '--out', tmp_path / name)
     options = [*SMALL, *stores(train=tmp_path / 'train', val=tmp_path / 'test',
-                               test=tmp_path / 'test')]
+                               test=tmp_path / 'test'),
+               'train_dataloader.dataset.subjects=S1']
     tool('train.py', root_dir / TRAIN, '--work-dir', tmp_path / 'work', options=options)
     found = metrics(tool, root_dir / TRAIN, tmp_path / 'work/epoch_1.pth', tmp_path, options)
     assert set(found) == GROUPS
@@ -80,3 +86,22 @@ def write_spin(path, rng):
     seen[:, SPIN_TO_H36M_16] = 1
     np.savez(path, imgname=np.array(names), part=np.concatenate([pixels, seen], -1),
              S=np.concatenate([points, seen], -1))
+
+
+@pytest.mark.parametrize('root_depth', ['ground_truth', 'estimated'])
+def test_the_refinement_stage_learns(root_dir, root_depth):
+    init_default_scope('mmpose')
+    config = Config.fromfile(
+        root_dir / FOLDER / 'h36m/image-pose-lift_ampose-cpn-refine_1xb128-20e_h36m.py')
+    config.merge_from_dict({
+        'model.backbone.embed_dims': 16, 'model.head.in_channels': 16,
+        'model.root_depth': root_depth})
+    options = config.train_dataloader.dataset
+    options.update(stores=dict(num_clips=2, num_frames=60, seed=0), subjects=None)
+    dataset, model = DATASETS.build(options), MODELS.build(config.model)
+    batch = model.data_preprocessor(pseudo_collate(dataset.__getitems__(list(range(8)))), True)
+    losses = model.loss(**batch)
+    assert {'loss_pose3d', 'loss_refined', 'loss_symmetry'} <= set(losses)
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name

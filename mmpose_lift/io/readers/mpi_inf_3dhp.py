@@ -205,7 +205,8 @@ def _check_absolute(where: str, points: np.ndarray) -> None:
     skeleton = get_skeleton('mpi_inf_3dhp')
     root, hip = points[:, skeleton.root_index], points[:, skeleton.index('right_hip')]
     hint = 'expected absolute camera-space positions, as the published file holds them'
-    if np.median(np.linalg.norm(hip - root, axis=-1)) > _FARTHEST_HIP:
+    far = np.median(np.linalg.norm(hip - root, axis=-1)) > _FARTHEST_HIP
+    if far and np.median(np.linalg.norm(hip, axis=-1)) < _FARTHEST_HIP:
         raise ValueError(
             f'{where}: the hips are metres away from the root: only joint {skeleton.root_index} is '
             f"absolute, as after P-STMO's preparation; {hint}"

@@ -127,8 +127,8 @@ class AMPose(BaseModule):
     Frames know nothing of each other: a window (B, T) is a batch of B * T poses. Only the batch
     norm of the graph convolutions couples them, through its statistics, and only in training.
 
-    The normalised adjacency matrix is the buffer ``adjacency`` (3, J, J) and a part of checkpoints:
-    the weights belong to it.
+    The normalised adjacency matrix is the buffer ``adjacency`` (3, J, J). It follows from
+    ``skeleton`` and ``adjacency_norm`` and is no part of checkpoints.
 
     Args:
         num_keypoints: Joints J.
@@ -191,8 +191,15 @@ class AMPose(BaseModule):
         if residual_from != 'hidden' and gcn_design != 'proposed':
             raise ValueError(f'AMPose: residual_from={residual_from!r} has no effect on gcn_design='
                              f'{gcn_design!r}; it belongs to the proposed design')
-        if depth < 1:
-            raise ValueError(f'AMPose: depth must be at least 1, got {depth}')
+        for name, value in (('num_keypoints', num_keypoints), ('in_channels', in_channels),
+                            ('embed_dims', embed_dims), ('depth', depth),
+                            ('num_heads', num_heads)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'AMPose: {name} must be a whole number of at least 1, got '
+                                 f'{value!r}')
+        if not mlp_ratio * embed_dims >= 1:
+            raise ValueError(f'AMPose: mlp_ratio must leave at least one hidden channel of '
+                             f'{embed_dims}, got {mlp_ratio!r}')
         self.num_keypoints = num_keypoints
         self.in_channels = in_channels
         self.pos_embed_kind = pos_embed
@@ -215,7 +222,7 @@ class AMPose(BaseModule):
             GraphMlpBlock(layout=gcn_design, drop_path_rate=rate, **common) for rate in rates)
         parents = _parents(skeleton, num_keypoints)
         self.register_buffer('adjacency', torch.from_numpy(
-            normalized_adjacency(parents, adjacency_norm)).float())
+            normalized_adjacency(parents, adjacency_norm)).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch of windows.

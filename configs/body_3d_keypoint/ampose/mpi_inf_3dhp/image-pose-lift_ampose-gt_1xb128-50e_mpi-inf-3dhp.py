@@ -3,10 +3,11 @@
 # here those of P-STMO, with whose numbers the paper compares.
 _base_ = ['../h36m/image-pose-lift_ampose-gt_1xb128-50e_h36m.py']
 
-train_dataloader = dict(dataset=dict(stores='data/mpi_inf_3dhp_train', subjects=None))
+subjects = ('S1', 'S2', 'S3', 'S4', 'S5', 'S6', 'S7', 'S8')
+train_dataloader = dict(dataset=dict(stores='data/mpi_inf_3dhp_train', subjects=subjects))
 test_dataloader = dict(dataset=dict(stores='data/mpi_inf_3dhp_test', subjects=None))
 val_dataloader = test_dataloader
 
 test_evaluator = dict(
-    _delete_=True, type='MPIINF3DHPMetric', names=('PCK', 'AUC', 'MPJPE'), root='zero')
+    _delete_=True, type='MPIINF3DHPMetric', names=('PCK', 'AUC', 'MPJPE'))
 val_evaluator = test_evaluator

@@ -17,8 +17,7 @@ model = dict(
         norm=True,
         loss=dict(
             _delete_=True, type='MixSTELoss', form='code', joint_weights='h36m', lambda_t=0.,
-            lambda_m=0.)),
-    test_cfg=dict(zero_root=False))
+            lambda_m=0.)))
 
 # as many iterations as take the same time
 iterations = 1600

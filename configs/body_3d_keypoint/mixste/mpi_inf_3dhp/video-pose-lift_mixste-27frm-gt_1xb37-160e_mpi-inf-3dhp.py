@@ -44,6 +44,6 @@ val_cfg = dict()
 test_cfg = dict()
 
 test_evaluator = dict(
-    _delete_=True, type='MPIINF3DHPMetric', names=('PCK', 'AUC', 'MPJPE'), root='zero')
+    _delete_=True, type='MPIINF3DHPMetric', names=('PCK', 'AUC', 'MPJPE'))
 val_evaluator = test_evaluator
 auto_scale_lr = dict(base_batch_size=37)

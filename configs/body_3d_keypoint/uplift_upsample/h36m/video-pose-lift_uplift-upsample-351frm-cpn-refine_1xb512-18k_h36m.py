@@ -9,7 +9,7 @@ model = dict(
     refiner=dict(hidden_dims=1024, drop_rate=0.5),
     root_depth='ground_truth',
     symmetry_weight=0.01)
-# the first stage; keys of the refiner are reported as missing, they start from scratch
+# the first stage; only the refiner starts from scratch
 load_from = 'work_dirs/uplift_upsample_h36m/iter_720000.pth'
 
 train_pipeline = [
@@ -22,3 +22,10 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=1e-5))
 train_cfg = dict(max_iters=3 * 6000, val_interval=3 * 6000)
 default_hooks = dict(checkpoint=dict(interval=6000))
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(
+        type='CheckedLoadHook',
+        new=('refiner.', ),
+        advice='load_from must be the first stage of this model')
+]
