@@ -106,7 +106,7 @@ class LiftingMetric(BaseMetric):
     def _score(self, pred, gt, valid, infos: List[dict]) -> None:
         """Add windows (B, T', K, 3), (B, T', K, 3), (B, T', K) to the results."""
         frames = pred.shape[1]
-        first, last = _counted(infos, frames)
+        first, last = counted_frames(infos, frames)
         time = np.arange(frames)
         counted = (time >= first[:, None]) & (time < last[:, None])
         weight = (valid != 0) & counted[..., None]
@@ -229,8 +229,12 @@ def _info(sample: dict, row: Optional[int] = None) -> dict:
                 counted=counted)
 
 
-def _counted(infos: List[dict], frames: int):
-    """(B,) first and (B,) last + 1 counted frame."""
+def counted_frames(infos: List[dict], frames: int):
+    """(B,) first and (B,) last + 1 counted frame of windows with targets of ``frames`` frames.
+
+    Raises:
+        ValueError: a range does not lie in the target.
+    """
     spans = np.array([(0, frames) if info['counted'] is None else np.asarray(info['counted'])
                       for info in infos]).reshape(-1, 2)
     bad = (spans[:, 0] < 0) | (spans[:, 1] > frames) | (spans[:, 0] > spans[:, 1])

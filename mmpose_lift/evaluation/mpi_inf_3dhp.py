@@ -8,7 +8,7 @@ from mmpose.registry import METRICS
 
 from ..geometry.skeletons import get_skeleton
 from .aggregation import POSE_ERRORS, check_names
-from .lifting_metric import LiftingMetric, _counted
+from .lifting_metric import LiftingMetric, counted_frames
 
 GROUPS = {'GS': ('TS1', 'TS2'), 'noGS': ('TS3', 'TS4'), 'outdoor': ('TS5', 'TS6')}
 _GROUP_OF = {subject: group for group, subjects in GROUPS.items() for subject in subjects}
@@ -81,7 +81,7 @@ class MPIINF3DHPMetric(LiftingMetric):
         """Add windows (B, T', K, 3), (B, T', K, 3), (B, T', K) to the results."""
         self._check(pred, infos)
         frames = np.arange(pred.shape[1])
-        first, last = _counted(infos, pred.shape[1])
+        first, last = counted_frames(infos, pred.shape[1])
         counted = (frames >= first[:, None]) & (frames < last[:, None])
         weight = (valid != 0) & counted[..., None]
         gt = gt - gt[:, :, self.root_index, None]

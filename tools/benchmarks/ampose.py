@@ -15,7 +15,7 @@ from mmpose_lift.models.backbones.ampose import GraphBlock
 from mmpose_lift.models.cost import ampose_cost
 from mmpose_lift.models.layers import GraphConvolution, aggregation_matrix
 
-from .uplift_upsample import interleaved
+from .mixste import interleaved
 
 PARTS = ('cost', 'forward', 'training', 'share')
 SIZES: Dict[str, int] = {}  # the published model

@@ -148,7 +148,8 @@ def training_variants(model: SequencePoseLifter,
     return variants
 
 
-def interleaved(variants: Dict[str, Callable], inputs: tuple, repeats: int) -> Dict[str, float]:
+def interleaved(variants: Dict[str, Callable], repeats: int,
+                inputs: tuple = ()) -> Dict[str, float]:
     """Least CPU seconds of each variant over rounds in which every variant runs once."""
     for call in variants.values():
         call(*inputs)
@@ -228,11 +229,11 @@ def run(args: argparse.Namespace) -> None:
         for name, call in variants.items():
             error = (call(x).float() - reference).abs().max() / reference.abs().max()
             print(f'  {name:30s} largest difference {error:.1e} of the largest output')
-        print_times('forward', interleaved(variants, (x, ), args.repeats))
+        print_times('forward', interleaved(variants, args.repeats, (x, )))
     if not args.skip_training:
         model.train()
-        print_times('training step', interleaved(training_variants(model, args), (x, target),
-                                                 args.repeats))
+        print_times('training step', interleaved(training_variants(model, args), args.repeats,
+                                                 (x, target)))
     if args.memory:
         print_memory(args)
 

@@ -20,6 +20,8 @@ from mmpose_lift.geometry.cameras import normalize_screen
 from mmpose_lift.models import SequencePoseLifter
 from mmpose_lift.models.cost import num_key_frames, uplift_upsample_cost
 
+from .mixste import interleaved
+
 PARTS = ('cost', 'speed', 'skip', 'clip')
 IMAGE_SIZE = (1000, 1000)
 
@@ -86,19 +88,6 @@ def all_frames_features(model: SequencePoseLifter, x: Tensor) -> Tuple[Tensor, T
     poses = x[..., :2].flatten(0, 1)
     tokens = model.backbone.pose_tokens(poses).unflatten(0, x.shape[:2])
     return model.backbone.from_tokens(tokens, x[:, :, 0, 2] == 1)
-
-
-def interleaved(variants: Dict[str, Callable], rounds: int) -> Dict[str, float]:
-    """Least CPU seconds of each variant over rounds in which every variant runs once."""
-    for call in variants.values():
-        call()
-    best = dict.fromkeys(variants, float('inf'))
-    for _ in range(rounds):
-        for name, call in variants.items():
-            start = time.process_time()
-            call()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
 
 
 def print_cost() -> None:
