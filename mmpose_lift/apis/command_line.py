@@ -1,6 +1,7 @@
 """What the command lines share: configs with typos caught, user errors in one line, checkpoints."""
 
 import argparse
+import atexit
 import difflib
 import os
 import os.path as osp
@@ -75,13 +76,22 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
 
 
 def leave_distributed() -> None:
-    """End the process group, where there is one, when all processes have come here.
+    """End this process, where it is one of several, when all of them have come here.
 
-    Left to the end of the interpreter, its threads now and then abort the process.
+    gloo's threads can still hold tensors that Python knows of, and DistributedDataParallel keeps
+    the process group alive after it was destroyed. Such a thread that lets go of a tensor while
+    the interpreter winds down aborts the process ("terminate called without an active
+    exception"), so it is left without winding down, once everything that was written is out.
+    Without process group nothing happens.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()  # what others have left to the end: workers, open logs
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def latest_checkpoint(work_dir: str) -> str:
