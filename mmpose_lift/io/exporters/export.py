@@ -1,0 +1,93 @@
+"""All formats behind one call."""
+
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Iterable, List, Optional, Sequence, Union
+
+import numpy as np
+
+from ..video_poses import VideoPoses
+from .arrays import write_npz
+from .bvh import write_bvh
+from .description import check_poses
+from .json_file import write_json
+from .rerun_recording import import_rerun, write_rerun
+from .tables import write_csv, write_trc
+
+FORMATS = ('json', 'npz', 'csv', 'bvh', 'trc', 'rerun')
+PER_PERSON = {'bvh': write_bvh, 'trc': write_trc}
+_NEED_3D = ('csv', 'bvh', 'trc')
+
+
+def write_video_poses(poses: VideoPoses, out_dir: Union[str, Path], stem: str,
+                      formats: Union[str, Sequence[str]] = ('json', 'npz'),
+                      frames: Optional[Iterable[np.ndarray]] = None,
+                      video: Optional[Union[str, Path]] = None) -> List[Path]:
+    """Write the poses of a video in several formats.
+
+    Files are ``<stem>.json``, ``.npz``, ``.csv`` and ``.rrd`` (rerun) for all people together, and
+    ``<stem>_person<track_id>.bvh`` and ``.trc`` for each person with 3D keypoints.
+
+    Args:
+        out_dir: Folder; it is made.
+        stem: Name without suffix.
+        formats: Some of ``FORMATS``, or one.
+        frames, video: Pictures for the rerun recording, see
+            :func:`~mmpose_lift.io.exporters.write_rerun`.
+
+    Returns:
+        Every file written, also the descriptions beside CSV, BVH and TRC.
+
+    Raises:
+        ValueError: Unknown format, a format that needs 3D keypoints where people were found and
+            none was lifted, or ``poses`` that contradict themselves.
+        OSError: The folder can not be written.
+        ImportError: 'rerun' is asked for and its package is missing or too new.
+
+    These are raised before anything is written.
+    """
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise ValueError(f'formats: expected some of {", ".join(FORMATS)}, found '
+                         f'{", ".join(map(repr, unknown))}')
+    check_poses(poses)
+    lifted = [track for track in poses.tracks if track.keypoints_3d is not None]
+    if poses.tracks and not lifted and set(formats) & set(_NEED_3D):
+        raise ValueError(f'formats: {", ".join(name for name in formats if name in _NEED_3D)} need '
+                         f'3D keypoints, and no person of {poses.source} has any; lift them first, '
+                         'or choose json, npz or rerun')
+    if 'rerun' in formats:
+        import_rerun()
+    out_dir = writable_folder(out_dir)
+    written: List[Path] = []
+    for name in formats:
+        if name in PER_PERSON:
+            for track in lifted:
+                path = out_dir / f'{stem}_person{track.track_id}.{name}'
+                written += PER_PERSON[name](poses, path, track)
+        elif name == 'csv':
+            written += write_csv(poses, out_dir / f'{stem}.csv')
+        elif name == 'rerun':
+            written.append(write_rerun(poses, out_dir / f'{stem}.rrd', frames, video))
+        else:
+            writer = write_json if name == 'json' else write_npz
+            written.append(writer(poses, out_dir / f'{stem}.{name}'))
+    return written
+
+
+def writable_folder(path: Union[str, Path]) -> Path:
+    """Make the folder and try a file in it.
+
+    Raises:
+        OSError: It can not be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(f'output folder {path}: cannot be written ({error}); choose another folder '
+                      'with out_dir (--out-dir)') from error
+    return path
