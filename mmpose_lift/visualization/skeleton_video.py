@@ -2,14 +2,12 @@
 
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Callable, Iterable, Optional, Sequence, Tuple, Union
+from typing import Callable, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 
 from mmpose_lift.geometry.skeletons import get_skeleton
-from mmpose_lift.io.atomic import atomic_write
 
 from .skeleton_drawing import (
     PAPER,
@@ -17,102 +15,75 @@ from .skeleton_drawing import (
     TEXT_ON_DARK,
     Panel2D,
     Panel3D,
-    camera_to_upright,
+    Person2D,
+    Person3D,
     check_keypoints,
-    place_people,
     put_text,
+    side_by_side,
+    upright_rotation,
 )
+from .video_writer import PICTURE_SUFFIXES, VideoWriter, check_target, write_picture
 
-VIDEO_CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG'}
-PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg')
-
-
-def _check_target(path: Union[str, Path], suffixes: Iterable[str]) -> Path:
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f'{path}: unsupported suffix {path.suffix!r}; use one of '
-                         f'{", ".join(suffixes)}')
-    if path.is_dir():
-        raise IsADirectoryError(f'{path} is a folder; choose a file name')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(f'{path}: cannot write into the folder {path.parent} ({error}); choose '
-                      'another folder') from error
-    return path
+APART = 1.2  # metres between people who are put side by side [np]
 
 
-class SkeletonVideoWriter:
-    """Write frames to a video that appears under its name only when all of them are written.
+def split_of(size: Tuple[int, int], image_size: Optional[Tuple[int, int]]) -> int:
+    """Width of the 2D panel in a scene of that size: 35 to 60 % as the image is wide [np]."""
+    ratio = 1 if image_size is None else image_size[0] / image_size[1]
+    return int(min(0.6 * size[0], max(0.35 * size[0], ratio * size[1])))
 
-    Use it as a context manager: ``with SkeletonVideoWriter('out.mp4', 50, (960, 540)) as writer:
-    writer.write(image)``. When the block raises, nothing is left behind and an older file stays.
+
+class Scene:
+    """A 2D panel, a 3D panel to the right of it, and text above and below them.
 
     Args:
-        path: ``.mp4`` (MPEG-4 part 2) or ``.avi`` (motion JPEG).
-        fps: Frames per second.
-        size: Width and height in pixels, even numbers.
+        flat: Left panel, None for 3D alone.
+        solid: Right panel.
+        titles: Of the panels.
+        caption: Line at the bottom of the right panel.
+        fps: Frames per second, for the time of a frame.
+        times: (num_frames,) seconds instead of that.
 
-    Raises:
-        ValueError: unsupported suffix, odd or small size, ``fps`` not positive.
-        OSError: the folder cannot be written, or OpenCV has no encoder for the format.
+    Attributes:
+        size: Width and height of what is drawn.
+        split: Width of the left panel.
     """
 
-    def __init__(self, path: Union[str, Path], fps: float, size: Tuple[int, int]):
-        width, height = int(size[0]), int(size[1])
-        if width < 64 or height < 64 or width % 2 or height % 2:
-            raise ValueError(f'size: expected an even width and height of at least 64, found '
-                             f'{tuple(size)}')
-        if not fps > 0:
-            raise ValueError(f'fps: expected more than 0, found {fps}')
-        self.path = _check_target(path, VIDEO_CODECS)
-        self.size = (width, height)
-        self.num_frames = 0
-        self._fps = float(fps)
-        self._target = atomic_write(self.path)
-        self._writer: Optional[cv2.VideoWriter] = None
+    def __init__(self, flat: Optional[Panel2D], solid: Panel3D, titles: Tuple[str, str],
+                 caption: str = '', fps: float = 50, times: Optional[np.ndarray] = None):
+        self.flat, self.solid, self._titles, self._caption = flat, solid, titles, caption
+        self.split = 0 if flat is None else flat.size[0]
+        self.size = (self.split + solid.size[0], solid.size[1])
+        self._fps, self._times = fps, times
+        self._canvas = np.empty((self.size[1], self.size[0], 3), dtype=np.uint8)
 
-    def __enter__(self) -> 'SkeletonVideoWriter':
-        temporary = self._target.__enter__()
-        codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[self.path.suffix.lower()])
-        self._writer = cv2.VideoWriter(str(temporary), codec, self._fps, self.size)
-        if not self._writer.isOpened():
-            others = ' or '.join(sorted(set(VIDEO_CODECS) - {self.path.suffix.lower()}))
-            error = OSError(f'{self.path}: OpenCV {cv2.__version__} cannot encode '
-                            f'{self.path.suffix} at {self.size[0]}x{self.size[1]}; try {others}')
-            self._target.__exit__(OSError, error, None)
-            raise error
-        return self
+    def draw(self, frame: int, image: Optional[np.ndarray] = None) -> np.ndarray:
+        """Draw one frame.
 
-    def write(self, image: np.ndarray) -> None:
-        """Append one (H, W, 3) uint8 BGR frame.
+        Args:
+            frame: Its number.
+            image: (H, W, 3) uint8 BGR, drawn below the 2D skeletons.
 
-        Raises:
-            ValueError: other size or type than the video.
+        Returns:
+            (H, W, 3) uint8 BGR of ``size``. The next call draws into the same array: copy what you
+            keep.
         """
-        if image.shape != (self.size[1], self.size[0], 3) or image.dtype != np.uint8:
-            raise ValueError(
-                f'{self.path}: expected uint8 frames of shape {(self.size[1], self.size[0], 3)}, '
-                f'found {image.dtype} {image.shape}')
-        if self._writer is None:
-            raise RuntimeError(f'{self.path}: the video is not open; use the writer in a with '
-                               'block')
-        self._writer.write(image)
-        self.num_frames += 1
-
-    def __exit__(self, kind, error, traceback) -> None:
-        self._writer.release()
-        self._writer = None
-        if error is None and self.num_frames == 0:
-            empty = ValueError(f'{self.path}: no frame was written; the video would be empty')
-            self._target.__exit__(ValueError, empty, None)
-            raise empty
-        self._target.__exit__(kind, error, traceback)
+        canvas, split = self._canvas, self.split
+        self.solid.draw(canvas[:, split:], frame)
+        if self.flat is not None:
+            photo = self.flat.draw(canvas[:, :split], frame, image)
+            put_text(canvas, self._titles[0], (10, 20), TEXT_ON_DARK if photo else TEXT, rim=photo)
+        put_text(canvas, self._titles[1], (split + 10, 20))
+        seconds = frame / self._fps if self._times is None else self._times[frame]
+        put_text(canvas, f'frame {frame}   {seconds:.2f} s', (self.size[0] - 10, 20),
+                 align='right')
+        if self._caption:
+            put_text(canvas, self._caption, ((split + self.size[0]) // 2, self.size[1] - 10),
+                     align='centre')
+        return canvas
 
 
-class SkeletonScene:
+class SkeletonScene(Scene):
     """The panels of one clip, ready to be drawn frame by frame.
 
     The arguments are those of ``write_skeleton_video``.
@@ -125,38 +96,56 @@ class SkeletonScene:
                  labels: Optional[Sequence[str]] = None):
         table = get_skeleton(skeleton)
         points = check_keypoints(keypoints_3d, table, (3, ), 'keypoints_3d')
-        if root_offsets is not None:
-            root_offsets = camera_to_upright(np.asarray(root_offsets, dtype=np.float64), up)
-        placed = place_people(camera_to_upright(points, up), fps, root_offsets)
-        self.num_frames, self.fps, self.caption = points.shape[1], fps, caption
-        self.width, self.height = int(size[0]), int(size[1])
-        self.flat, self.split = None, 0
+        self.num_frames = points.shape[1]
+        if labels is not None and len(labels) != len(points):
+            raise ValueError(f'labels: expected {len(points)}, one per person, found {len(labels)}')
+        people = place_people(points, fps, upright_rotation(up), root_offsets)
+        people = [person._replace(label=label)
+                  for person, label in zip(people, labels or [''] * len(people))]
+        flat, split = None, 0
         if keypoints_2d is not None:
             flat = check_keypoints(keypoints_2d, table, (2, 3), 'keypoints_2d')
             if flat.shape[1] != points.shape[1]:
                 raise ValueError(f'keypoints_2d: {flat.shape[1]} frames, but keypoints_3d has '
                                  f'{points.shape[1]}')
-            ratio = 1 if image_size is None else image_size[0] / image_size[1]
-            self.split = int(min(0.55 * self.width, max(0.35 * self.width, ratio * self.height)))
-            self.flat = Panel2D(flat, (self.split, self.height), image_size, skeleton)
+            split = split_of(size, image_size)
+            flat = Panel2D([Person2D(xy) for xy in flat], (split, size[1]), image_size, skeleton)
         if turntable:
             azimuth = azimuth + turntable * np.arange(self.num_frames) / fps
-        self.solid = Panel3D(placed, (self.width - self.split, self.height), skeleton, azimuth,
-                             elevation, floor=0, labels=labels)
+        solid = Panel3D(people, (size[0] - split, size[1]), skeleton, azimuth, elevation, floor=0)
+        super().__init__(flat, solid, ('input 2D', '3D pose' if flat is None else 'lifted 3D'),
+                         caption, fps)
 
-    def draw(self, canvas: np.ndarray, frame: int, image: Optional[np.ndarray] = None) -> None:
-        """Draw one frame into ``canvas`` (H, W, 3) uint8."""
-        self.solid.draw(canvas[:, self.split:], frame)
-        if self.flat is not None:
-            self.flat.draw(canvas[:, :self.split], frame, image)
-            photo = image is not None
-            put_text(canvas, 'input 2D', (10, 20), TEXT_ON_DARK if photo else TEXT, rim=photo)
-        put_text(canvas, '3D pose' if self.flat is None else 'lifted 3D', (self.split + 10, 20))
-        put_text(canvas, f'frame {frame}   {frame / self.fps:.2f} s', (self.width - 10, 20),
-                 align='right')
-        if self.caption:
-            put_text(canvas, self.caption, ((self.split + self.width) // 2, self.height - 10),
-                     align='centre')
+
+def place_people(keypoints: np.ndarray, fps: float, rotation: np.ndarray,
+                 root_offsets: Optional[np.ndarray] = None) -> list:
+    """Stand root-relative people on the floor z = 0, side by side or where they are.
+
+    Args:
+        keypoints: (P, T, K, 3) metres, camera axes, root-relative.
+        fps: Frames per second.
+        rotation: (3, 3) that turns row vectors to upright axes.
+        root_offsets: (P, 3) or (P, T, 3) metres, camera axes. Without it people stand 1.2 m apart
+            [np], see ``side_by_side``.
+
+    Returns:
+        P ``Person3D``.
+    """
+    count, frames = keypoints.shape[:2]
+    if root_offsets is None:
+        places = np.zeros((count, 2))
+        places[:, 0] = APART * (np.arange(count) - (count - 1) / 2)
+        offsets = side_by_side(keypoints, places, fps, rotation)
+    else:
+        if np.shape(root_offsets) not in ((count, 3), (count, frames, 3)):
+            raise ValueError(f'root_offsets: expected shape ({count}, 3) or ({count}, {frames}, '
+                             f'3), found {np.shape(root_offsets)}')
+        offsets = np.asarray(root_offsets, dtype=np.float64) @ rotation
+        lowest = min(((points @ rotation)[..., 2].min(axis=1) + offset[..., 2]).min()
+                     for points, offset in zip(keypoints, offsets))
+        offsets = offsets - [0, 0, lowest]
+    return [Person3D(points, rotation=rotation, offset=offset)
+            for points, offset in zip(keypoints, offsets)]
 
 
 def write_skeleton_video(path: Union[str, Path], keypoints_3d, keypoints_2d=None, frames=None,
@@ -197,20 +186,18 @@ def write_skeleton_video(path: Union[str, Path], keypoints_3d, keypoints_2d=None
             unsupported suffix.
         OSError: the folder cannot be written.
     """
-    writer = SkeletonVideoWriter(path, fps, size)
+    writer = VideoWriter(path, fps, size)
     images, image_size = _open_frames(frames, keypoints_2d, image_size)
     scene = SkeletonScene(keypoints_3d, keypoints_2d, fps=fps, size=size, skeleton=skeleton,
                           root_offsets=root_offsets, up=up, image_size=image_size,
                           azimuth=azimuth, turntable=turntable, elevation=elevation,
                           caption=caption, labels=labels)
-    canvas = np.empty((scene.height, scene.width, 3), dtype=np.uint8)
     with writer:
         for index in range(scene.num_frames):
             image = None if images is None else next(images, None)
             if images is not None and image is None:
                 raise ValueError(f'frames: only {index} images for {scene.num_frames} poses')
-            scene.draw(canvas, index, image)
-            writer.write(canvas)
+            writer.write(scene.draw(index, image))
             if progress is not None:
                 progress(index + 1)
         if images is not None and next(images, None) is not None:
@@ -267,7 +254,7 @@ def write_skeleton_picture(path: Union[str, Path], keypoints_3d, keypoints_2d=No
     Raises:
         ValueError, OSError: as ``write_skeleton_video``; more than one person.
     """
-    path = _check_target(path, PICTURE_SUFFIXES)
+    path = check_target(path, PICTURE_SUFFIXES)
     table = get_skeleton(skeleton)
     points = check_keypoints(keypoints_3d, table, (3, ), 'keypoints_3d')
     if len(points) != 1:
@@ -276,26 +263,25 @@ def write_skeleton_picture(path: Union[str, Path], keypoints_3d, keypoints_2d=No
     if num_poses < 1:
         raise ValueError(f'num_poses: expected at least 1, found {num_poses}')
     picked = np.unique(np.linspace(0, points.shape[1] - 1, num_poses).round().astype(int))
-    placed = place_people(camera_to_upright(points, up), fps)[:, picked]
-    rows = [(name, Panel3D(placed, cell, skeleton, azimuth, elevation=8, floor=0, decorate=False))
+    people = place_people(points, fps, upright_rotation(up))
+    people = [person._replace(keypoints=person.keypoints[picked], offset=person.offset[picked])
+              for person in people]
+    rows = [(name, Panel3D(people, cell, skeleton, azimuth, elevation=8, floor=0, decorate=False))
             for name, azimuth in views]
     if keypoints_2d is not None:
         flat = check_keypoints(keypoints_2d, table, (2, 3), 'keypoints_2d')
         if flat.shape[:2] != points.shape[:2]:
             raise ValueError(f'keypoints_2d: {flat.shape[1]} frames of {flat.shape[0]} people, but '
                              f'keypoints_3d has {points.shape[1]} frames of {points.shape[0]}')
-        rows.insert(0, ('input 2D', Panel2D(_centred(flat[:, picked]), cell, None, skeleton)))
-    image = _draw_strip(rows, picked, cell, fps, caption)
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), image):
-            raise OSError(f'{path}: OpenCV could not encode the picture')
-    return path
+        person = Person2D(_centred(flat[0, picked]))
+        rows.insert(0, ('input 2D', Panel2D([person], cell, None, skeleton)))
+    return write_picture(_draw_strip(rows, picked, cell, fps, caption), path)
 
 
 def _centred(flat: np.ndarray) -> np.ndarray:
     """Move every pose to the same place, so that a person who crosses the image stays large."""
     flat = flat.copy()
-    low, high = flat[..., :2].min(axis=2, keepdims=True), flat[..., :2].max(axis=2, keepdims=True)
+    low, high = flat[..., :2].min(axis=1, keepdims=True), flat[..., :2].max(axis=1, keepdims=True)
     flat[..., :2] -= (low + high) / 2
     return flat
 
