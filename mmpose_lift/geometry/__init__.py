@@ -11,6 +11,7 @@ from .cameras import (
     project_points,
     world_to_camera,
 )
+from .joint_conventions import convention_of, to_lifter
 from .procrustes import aligned_distances, similarity_align
 from .rotations import (
     axis_angle_to_matrix,
@@ -36,9 +37,10 @@ from .skeletons import (
 )
 
 __all__ = ['ADJACENCY_NORMS', 'Camera', 'Skeleton', 'adjacency_groups', 'aligned_distances',
-           'axis_angle_to_matrix', 'back_project', 'camera_to_world', 'convert_keypoints',
-           'denormalize_screen', 'estimate_root_position', 'euler_to_matrix', 'get_skeleton',
-           'h36m_camera', 'h36m_cameras', 'hops_to_root', 'joint_map', 'matrix_to_quaternion',
-           'normalize_intrinsics', 'normalize_screen', 'normalized_adjacency', 'partial_joint_map',
-           'project_points', 'quaternion_to_matrix', 'similarity_align', 'skeleton_names', 'slerp',
-           'tree_parents', 'world_to_camera']
+           'axis_angle_to_matrix', 'back_project', 'camera_to_world', 'convention_of',
+           'convert_keypoints', 'denormalize_screen', 'estimate_root_position', 'euler_to_matrix',
+           'get_skeleton', 'h36m_camera', 'h36m_cameras', 'hops_to_root', 'joint_map',
+           'matrix_to_quaternion', 'normalize_intrinsics', 'normalize_screen',
+           'normalized_adjacency', 'partial_joint_map', 'project_points', 'quaternion_to_matrix',
+           'similarity_align', 'skeleton_names', 'slerp', 'to_lifter', 'tree_parents',
+           'world_to_camera']

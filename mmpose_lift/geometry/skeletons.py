@@ -7,8 +7,9 @@ the commonest mistake of the field: code never types an index list, it asks this
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
+
+from .joint_weights import COUNTED_WEIGHT, WEIGHTS
 
 __all__ = ['Skeleton', 'convert_keypoints', 'get_skeleton', 'joint_map', 'partial_joint_map',
            'skeleton_names']
@@ -69,6 +70,17 @@ _JOINTS = {
         left_wrist<left_elbow right_wrist<right_elbow
         left_hip<left_shoulder right_hip<right_shoulder
         left_knee<left_hip right_knee<right_hip left_ankle<left_knee right_ankle<right_knee""",
+    # Halpe's body and feet: COCO's 17 joints, then head top, neck, hip and toes.
+    'halpe_26': """
+        nose<neck left_eye<nose right_eye<nose left_ear<left_eye right_ear<right_eye
+        left_shoulder<neck right_shoulder<neck
+        left_elbow<left_shoulder right_elbow<right_shoulder
+        left_wrist<left_elbow right_wrist<right_elbow left_hip<hip right_hip<hip
+        left_knee<left_hip right_knee<right_hip left_ankle<left_knee right_ankle<right_knee
+        head=head_top<neck neck<hip hip=pelvis
+        left_big_toe<left_ankle right_big_toe<right_ankle
+        left_small_toe<left_ankle right_small_toe<right_ankle
+        left_heel<left_ankle right_heel<right_ankle""",
     # Training annotation of MPI-INF-3DHP.
     'mpi_inf_3dhp_28': """
         spine3<spine2 spine4<spine3 spine2<spine spine<pelvis pelvis
@@ -114,14 +126,43 @@ _JOINTS = {
         neck head=head_top<neck""",
 }
 
-# MMPose's inference convention for H36M joints that COCO does not have; approximate, in 2D only.
-_COCO_TO_H36M = {
-    'pelvis': ('left_hip', 'right_hip'),
-    'spine': ('left_hip', 'right_hip', 'left_shoulder', 'right_shoulder'),
-    'neck': ('left_shoulder', 'right_shoulder'),
-    'head': ('nose',),
-    'head_top': ('left_eye', 'right_eye'),
-}
+_FINGERS = ('thumb', 'forefinger', 'middle_finger', 'ring_finger', 'pinky_finger')
+# Points of the face (68, as in 300-W) that mirror each other: the list read backwards. The first
+# half is on the person's right, in the two lists that start with the lower lip on the left.
+_FACE_RIGHT_FIRST = ([*range(17)], [*range(17, 27)], [*range(31, 36)], [*range(36, 40),
+                     *range(42, 46)], [41, 40, 47, 46], [*range(48, 55)], [*range(60, 65)])
+_FACE_LEFT_FIRST = ([*range(55, 60)], [65, 66, 67])
+
+
+def _face_and_hands() -> str:
+    """68 points of the face and 21 of each hand, shared by COCO-WholeBody and Halpe.
+
+    In the tree a point of the face hangs on its neighbour that is nearer to the middle of the face,
+    and the innermost ones on the nose: for drawing only.
+    """
+    face = {i: f'face-{i}<' + ('nose' if i == 30 else f'face-{i + 1}') for i in range(27, 31)}
+    for sides, lists in ((('right', 'left'), _FACE_RIGHT_FIRST),
+                         (('left', 'right'), _FACE_LEFT_FIRST)):
+        for points in lists:
+            for k, i in enumerate(points):
+                across = len(points) - 1 - k
+                parent = 'nose'
+                if abs(k - across) > 1:
+                    parent = f'face-{points[k + 1 if k < across else k - 1]}'
+                pair = min(i, points[across])
+                shared = '' if k == across else f'={sides[k > across]}_face-{pair}'
+                face[i] = f'face-{i}{shared}<{parent}'
+    hands = [f'{side}_hand_root<{side}_wrist ' + ' '.join(
+        f'{side}_{finger}{i}<{side}_' + (f'{finger}{i - 1}' if i > 1 else 'hand_root')
+        for finger in _FINGERS for i in range(1, 5)) for side in ('left', 'right')]
+    return ' '.join([face[i] for i in range(68)] + hands)
+
+
+_JOINTS['halpe'] = _JOINTS['halpe_26'] + ' ' + _face_and_hands()
+_JOINTS['coco_wholebody'] = _JOINTS['coco'] + """
+        left_big_toe<left_ankle left_small_toe<left_ankle left_heel<left_ankle
+        right_big_toe<right_ankle right_small_toe<right_ankle right_heel<right_ankle
+        """ + _face_and_hands()
 
 
 @dataclass(frozen=True)
@@ -272,31 +313,41 @@ def joint_map(src: str, dst: str) -> tuple:
 
 
 @cache
-def _parts(src: str, dst: str) -> tuple:
-    """For each joint of `dst` the source joints it is the mean of."""
-    if src != 'coco' or dst == 'coco':
-        return tuple((i,) for i in joint_map(src, dst))
-    coco = get_skeleton('coco')
-    parts = []
-    for name in get_skeleton(dst).common_names:
-        sources = _COCO_TO_H36M.get(name, (name,))
-        if not all(s in coco.common_names for s in sources):
+def _plan(src: str, dst: str) -> tuple:
+    """For each joint of `dst` its index in `src`, and the joints that are combined instead.
+
+    The latter as (joint, source joints, weights, source joints that count for the score); their
+    index is that of any source joint.
+    """
+    src, dst = get_skeleton(src), get_skeleton(dst)
+    has_coco = set(_SKELETONS['coco'].common_names) <= set(src.common_names)
+    index, combined = [], []
+    for joint, name in enumerate(dst.common_names):
+        parts = ((name, 1.0),)
+        if has_coco and name not in src.common_names and name in WEIGHTS:
+            parts = WEIGHTS[name].parts
+        if not all(part in src.common_names for part, _ in parts):
             joint_map(src, dst)  # raises with the missing joints
-        parts.append(tuple(coco.common_names.index(s) for s in sources))
-    return tuple(parts)
+        sources = [src.common_names.index(part) for part, _ in parts]
+        index.append(sources[0])
+        if len(parts) > 1:
+            weights = [weight for _, weight in parts]
+            counted = [i for i, weight in zip(sources, weights) if abs(weight) > COUNTED_WEIGHT]
+            combined.append((joint, sources, weights, counted))
+    return index, combined
 
 
 def convert_keypoints(keypoints, src: str, dst: str, has_score: bool = False):
-    """Reorder keypoints from one skeleton to another.
+    """Turn keypoints of one skeleton into those of another.
 
-    Joints are matched by name. Keypoints in COCO order are also turned into H36M-like orders with
-    MMPose's averages (root = mid hip, thorax = mid shoulder, spine = their middle, neck base =
-    nose, head = mid eyes): an approximation, defined in the image only.
+    Joints are matched by name. One that COCO, or a skeleton that contains it, lacks is a fixed
+    combination of COCO's joints where ``joint_weights.WEIGHTS`` has one: an approximation, defined
+    in the image only.
 
     Args:
         keypoints: (..., K_src, D) array or tensor.
-        has_score: the last of D = 3 columns is a score; that of an averaged joint is the minimum
-            of its parts.
+        has_score: the last of D = 3 columns is a score; that of a combined joint is the minimum
+            of its parts with a weight above ``joint_weights.COUNTED_WEIGHT``.
 
     Returns:
         (..., K_dst, D), same type and dtype.
@@ -312,18 +363,16 @@ def convert_keypoints(keypoints, src: str, dst: str, has_score: bool = False):
                          'order of the source')
     if has_score and shape[-1] != 3:
         raise ValueError(f'has_score=True needs columns x, y, score; found shape {shape}')
-    parts = _parts(src_skeleton.name, dst_skeleton.name)
-    width = max(len(p) for p in parts)
-    if width == 1:
-        return keypoints[..., [p[0] for p in parts], :]
-    if shape[-1] != 2 and not has_score:
+    index, combined = _plan(src_skeleton.name, dst_skeleton.name)
+    converted = keypoints[..., index, :]
+    if combined and shape[-1] != 2 and not has_score:
         raise ValueError(f'{src!r} to {dst!r} is defined for 2D keypoints (..., x, y), found shape '
                          f'{shape}; pass has_score=True if the third column is a score')
-    # Repeat the parts up to the longest list (1, 2 and 4 divide it), so that one mean serves all.
-    indices = [list(p * (width // len(p))) for p in parts]
-    gathered = keypoints[..., indices, :]  # (..., K_dst, width, D)
-    if isinstance(keypoints, torch.Tensor):
-        xy, score = gathered[..., :2].mean(-2), gathered[..., 2:].amin(-2)
-        return torch.cat([xy, score], -1).to(keypoints.dtype)
-    xy, score = gathered[..., :2].mean(-2), gathered[..., 2:].min(-2)
-    return np.concatenate([xy, score], -1).astype(keypoints.dtype)
+    for joint, parts, weights, counted in combined:
+        converted[..., joint, :2] = sum(
+            weight * keypoints[..., part, :2] for part, weight in zip(parts, weights))
+        if has_score:
+            score = keypoints[..., counted, 2]
+            converted[..., joint, 2] = (score.amin(-1) if isinstance(score, torch.Tensor) else
+                                        score.min(-1))
+    return converted

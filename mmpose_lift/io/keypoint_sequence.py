@@ -8,6 +8,7 @@ from typing import Optional, Tuple, Union
 
 import numpy as np
 
+from ..geometry.joint_conventions import convention_of
 from ..geometry.skeletons import get_skeleton, skeleton_names
 from .atomic import atomic_write
 from .restricted_pickle import load_npy, load_npz
@@ -158,13 +159,12 @@ def _mmpose_skeleton(meta, where: str) -> Optional[str]:
     """Joint order of a result by the name of its dataset; MMPose's names are ours where known."""
     if not isinstance(meta, dict):
         raise ValueError(f'{where}: expected "meta_info" as an object, found {short_repr(meta)}')
-    name = meta.get('dataset_name')
-    if name is not None and name not in skeleton_names():
-        raise ValueError(
-            f'{where}: meta_info.dataset_name {short_repr(name)} is not mapped to a skeleton; '
-            f'expected one of {", ".join(skeleton_names())}: reorder the joints and write '
-            'a file with "keypoints" and "skeleton"')
-    return name
+    if meta.get('dataset_name') is None:
+        return None
+    try:
+        return convention_of(meta)
+    except ValueError as error:
+        raise ValueError(f'{where}: meta_info: {error}') from error
 
 
 def _mmpose_pose(frame, where: str) -> np.ndarray:

@@ -1,8 +1,11 @@
 """The skeleton table against the published index lists."""
 
+from pathlib import Path
+
+import mmpose
 import numpy as np
 import pytest
-import torch
+from mmengine.config import Config
 
 from mmpose_lift.geometry.skeletons import (
     convert_keypoints,
@@ -13,7 +16,8 @@ from mmpose_lift.geometry.skeletons import (
 )
 
 JOINTS = dict(h36m=17, h36m_16=16, h36m_l_first=17, uplift_upsample=17, coco=17,
-              mpi_inf_3dhp_28=28, mpi_inf_3dhp=17, humaneva=15, smpl=24, lsp_14=14, h36m_32=32)
+              mpi_inf_3dhp_28=28, mpi_inf_3dhp=17, humaneva=15, smpl=24, lsp_14=14, h36m_32=32,
+              halpe_26=26, halpe=136, coco_wholebody=133)
 
 PARENTS = dict(
     h36m=[-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
@@ -159,31 +163,18 @@ def test_partial_maps_to_smpl():
     assert set(partial_joint_map('mpi_inf_3dhp_28', 'smpl')) == mpi
 
 
-def test_coco_averages(rng):
-    pose = rng.random((4, 5, 17, 3)).astype(np.float32)
-    out = convert_keypoints(pose, 'coco', 'h36m', has_score=True)
-    assert out.shape == pose.shape and out.dtype == np.float32
-
-    def mean(*parts):
-        parts = pose[..., list(parts), :]
-        return np.concatenate([parts[..., :2].mean(-2), parts[..., 2:].min(-2)], -1)
-
-    for i, j in {1: 12, 2: 14, 3: 16, 4: 11, 5: 13, 6: 15, 9: 0, 11: 5, 12: 7, 13: 9, 14: 6,
-                 15: 8, 16: 10}.items():
-        np.testing.assert_allclose(out[..., i, :], pose[..., j, :], rtol=1e-6)
-    np.testing.assert_allclose(out[..., 0, :], mean(11, 12), rtol=1e-6)
-    np.testing.assert_allclose(out[..., 8, :], mean(5, 6), rtol=1e-6)
-    np.testing.assert_allclose(out[..., 10, :], mean(1, 2), rtol=1e-6)
-    np.testing.assert_allclose(out[..., 7, :2], (out[..., 0, :2] + out[..., 8, :2]) / 2, rtol=1e-6)
-    np.testing.assert_array_equal(out[..., 7, 2], np.minimum(out[..., 0, 2], out[..., 8, 2]))
-
-    tensor = convert_keypoints(torch.from_numpy(pose), 'coco', 'h36m', has_score=True)
-    np.testing.assert_allclose(tensor.numpy(), out, rtol=1e-6)
-    np.testing.assert_allclose(convert_keypoints(pose[..., :2], 'coco', 'h36m'), out[..., :2])
-    # Any order that the averages reach: the same as going through H36M.
-    np.testing.assert_allclose(
-        convert_keypoints(pose[..., :2], 'coco', 'uplift_upsample'),
-        convert_keypoints(out[..., :2], 'h36m', 'uplift_upsample'))
+@pytest.mark.parametrize('name, file', [
+    ('coco', 'coco'), ('coco_wholebody', 'coco_wholebody'), ('halpe', 'halpe'),
+    ('halpe_26', 'halpe26'), ('h36m', 'h36m'), ('mpi_inf_3dhp', 'mpi_inf_3dhp')])
+def test_joints_of_mmpose(name, file):
+    """Names, order and mirror pairs as MMPose's 2D models have them."""
+    path = Path(mmpose.__file__).parent / f'.mim/configs/_base_/datasets/{file}.py'
+    joints = Config.fromfile(path).dataset_info['keypoint_info']
+    joints = [joints[i] for i in range(len(joints))]
+    skeleton = get_skeleton(name)
+    assert skeleton.joint_names == tuple(joint['name'] for joint in joints)
+    mirrored = [joint['swap'] or joint['name'] for joint in joints]
+    assert [skeleton.joint_names[i] for i in skeleton.flip_indices] == mirrored
 
 
 def test_exact_conversion_copies(rng):

@@ -78,10 +78,10 @@ def test_result_without_scores(write):
 # ---------------------------------------------------------------- results that do not fit
 
 
-@pytest.mark.parametrize('name', ['coco_wholebody', 'animalpose', '', 5, ['coco']])
+@pytest.mark.parametrize('name', ['crowdpose', 'animalpose', '', 5, ['coco']])
 def test_unknown_dataset_name(write, name):
     path = write(dict(meta_info=dict(dataset_name=name), instance_info=result()))
-    with pytest.raises(ValueError, match='clip.json.*dataset_name .* is not mapped.*coco'):
+    with pytest.raises(ValueError, match='clip.json.*dataset_name.* is not mapped.*coco'):
         read_keypoint_sequence(path)
 
 

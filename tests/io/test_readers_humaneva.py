@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmpose_lift.geometry.joint_conventions import to_lifter
 from mmpose_lift.geometry.rotations import quaternion_to_matrix
 from mmpose_lift.io import UnsafePickleError
 from mmpose_lift.io.readers import humaneva, read_humaneva
@@ -66,9 +67,10 @@ def test_detections_in_coco_order_are_converted(tmp_path, rng, poses, file_3d):
     theirs = coco['Validate/S2']['Walking 1 chunk0'][0]
     ours = dict(zip(SKELETON.joint_names,
                     store.keypoints_2d('detectron_pt_coco')[:6, :, :2].swapaxes(0, 1)))
-    for name, parts in dict(pelvis=[11, 12], thorax=[5, 6], head=[1, 2], left_wrist=[9],
-                            right_ankle=[16]).items():
-        np.testing.assert_allclose(ours[name], theirs[:, parts].mean(1), rtol=1e-5)
+    expected = to_lifter(theirs, 'coco', 'humaneva')
+    for i, name in enumerate(SKELETON.joint_names):
+        np.testing.assert_allclose(ours[name], expected[:, i], rtol=1e-5)
+    np.testing.assert_array_equal(ours['left_wrist'], theirs[:, 9].astype(np.float32))
 
 
 @pytest.mark.parametrize('change, message', [

@@ -56,8 +56,8 @@ def read_humaneva(
         keypoints_3d: ``data_3d_humaneva15.npz``, world space, metres, 15 joints.
         keypoints_2d: At least one file of 2D, by name or as a dict of files by name. Pixels, with
             or without score (then 1). Files in COCO joint order (``detectron_pt_coco``) are
-            converted by the averages that MMPose uses (thorax = mid shoulder, pelvis = mid hip,
-            head = mid eyes): an approximation.
+            converted with the fixed weights of :mod:`mmpose_lift.geometry.joint_weights`: an
+            approximation.
         subjects: For example 'Train/S1', 'Validate/S2'. Defaults to all of the 3D file. Subjects
             that only a 2D file has are ignored.
 
