@@ -84,6 +84,54 @@ def evaluation_windows(num_frames: int, length: int,
     return starts, counted
 
 
+def cross_fade_windows(num_frames: int, length: int,
+                       overlap: float = 0.5) -> Tuple[np.ndarray, np.ndarray]:
+    """Windows that cover a clip evenly, and the weights that join what a model says about them.
+
+    The first window starts with the clip and the last one ends with it. The weight of a window
+    falls linearly to zero just outside each of its ends that lies inside the clip; at every frame
+    the weights of all windows sum to 1. Without overlap these are the windows of
+    :func:`evaluation_windows` in mode 'unique', whose weights are 0 and 1. A clip shorter than T
+    has one window, padded on the right.
+
+    Args:
+        num_frames: F, frames of the clip.
+        length: T, frames of a window.
+        overlap: Smallest share of T that two neighbouring windows have in common, up to rounding;
+            0 or more and below 1.
+
+    Returns:
+        starts (n,) int64, ascending, and weights (n, T) float32, 0 for padded frames.
+
+    Raises:
+        ValueError: An overlap outside these bounds, or a size below 1.
+    """
+    _check(num_frames, length)
+    check_overlap(overlap)
+    position = np.arange(length)
+    if overlap == 0 or num_frames <= length:
+        starts, counted = evaluation_windows(num_frames, length, 'unique')
+        kept = (position >= counted[:, :1]) & (position < counted[:, 1:])
+        return starts, kept.astype(np.float32)
+    step = max(1, round(length * (1 - overlap)))
+    count = -(-(num_frames - length) // step) + 1
+    starts = np.linspace(0, num_frames - length, count).round().astype(np.int64)
+    common = (starts[:-1] + length - starts[1:])[:, None]  # frames of neighbouring windows
+    weights = np.ones((count, length))
+    weights[1:] = np.minimum(weights[1:], (position + 1) / (common + 1))
+    weights[:-1] = np.minimum(weights[:-1], (length - position) / (common + 1))
+    frames = window_frames(starts, length, num_frames)
+    total = np.bincount(frames.ravel(), weights.ravel(), num_frames)
+    return starts, (weights / total[frames]).astype(np.float32)
+
+
+def check_overlap(overlap: float) -> None:
+    """Raise ValueError unless windows can overlap by this share of their length."""
+    if not 0 <= overlap < 1:
+        raise ValueError('overlap: expected the share of a window that its neighbour shows too, 0 '
+                         f'or more and below 1, found {overlap!r}')
+
+
 def frame_windows(num_frames: int, length: int, causal: bool = False) -> np.ndarray:
     """First frames of one window per frame of the clip: the frame in its middle, or at its end.
 
