@@ -3,10 +3,10 @@
 
 import argparse
 
-from benchmarks import ampose, data, drawing, metrics, mixste, uplift_upsample
+from benchmarks import ampose, data, drawing, metrics, mixste, uplift_upsample, video
 
 SUBJECTS = dict(data=data, metrics=metrics, mixste=mixste, uplift_upsample=uplift_upsample,
-                ampose=ampose, drawing=drawing)
+                ampose=ampose, drawing=drawing, video=video)
 
 
 def main():

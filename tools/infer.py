@@ -1,54 +1,170 @@
 #!/usr/bin/env python
-"""Lift a 2D keypoint sequence to 3D: tools/infer.py INPUT --pose3d NAME [--out-dir DIR]."""
+"""3D poses of the people in a video: tools/infer.py INPUT --pose3d NAME [--out-dir DIR]."""
 
 import argparse
+import sys
+import time
+import warnings
 from pathlib import Path
+
+from mmengine.logging import MMLogger
 
 import mmpose_lift  # noqa: F401
 from mmpose_lift.apis import MissingWeightsError, PoseLiftInferencer
-from mmpose_lift.apis.command_line import one_line_errors
+from mmpose_lift.apis.command_line import one_line_errors, read_boxes
+from mmpose_lift.apis.progress import ShownStages
 from mmpose_lift.geometry.skeletons import skeleton_names
+from mmpose_lift.io.exporters import FORMATS, write_video_poses
+from mmpose_lift.io.exporters.export import writable_folder
+from mmpose_lift.io.frames import open_frames
+from mmpose_lift.io.keypoint_sequence import SUFFIXES
+
+EXAMPLES = """examples:
+  %(prog)s walk.mp4 --pose3d mixste_h36m --weights mixste.pth --video
+  %(prog)s walk.mp4 --pose3d uplift_upsample_h36m --weights uu.pth --input-stride 10 \\
+      --formats json bvh
+  %(prog)s frames/ --fps 25 --pose3d mixste_h36m --weights mixste.pth --rerun
+  %(prog)s keypoints.npz --pose3d mixste_h36m --weights mixste.pth --picture
+"""
 
 
-def main():
+def parse_args():
     parser = argparse.ArgumentParser(
-        description='Lift the 2D keypoints of a clip to 3D; writes <input>_3d.npz (or .json), and '
-        'with --video and --picture something to look at')
-    parser.add_argument('input', help='.npz, .npy or .json with keypoints (T, K, 2 or 3) in pixels')
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('input', help='video, picture, folder of pictures, or the 2D keypoints of '
+                        'one person: .npz, .npy or .json with (T, K, 2 or 3) in pixels')
     parser.add_argument('--pose3d', required=True, help='alias (mixste_h36m) or config file')
-    parser.add_argument('--weights', '--pose3d-weights', help='checkpoint of the 3D model')
-    parser.add_argument('--out-dir', default='outputs', help='default: outputs')
-    parser.add_argument('--format', choices=['npz', 'json'], default='npz')
-    parser.add_argument('--image-size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'),
-                        help='pixels; needed where the file does not say')
-    parser.add_argument('--skeleton', choices=skeleton_names(), metavar='NAME',
-                        help='joint order of the input; default: what the file says, else that of '
-                        'the model. One of ' + ', '.join(skeleton_names()))
-    parser.add_argument('--fps', type=float, help='frames per second of the input')
-    parser.add_argument('--device')
+    parser.add_argument('--weights', '--pose3d-weights',
+                        help='checkpoint of the 3D model, or an .onnx file of tools/export_onnx.py')
+    parser.add_argument('--out-dir', default='outputs', type=Path, help='default: outputs')
+    parser.add_argument('--device', help='cpu, cuda, ...; default: the best there is')
     parser.add_argument('--no-flip-test', action='store_true',
                         help='half the time, a bit less exact')
     parser.add_argument('--input-stride', type=int, metavar='FRAMES',
-                        help='Uplift and Upsample: frames between those whose 2D pose is used')
+                        help='Uplift and Upsample: frames (at 50 per second) between those whose '
+                        '2D pose is used')
+    parser.add_argument('--overlap', type=float, metavar='PART',
+                        help='part of a window that the next one covers again, blended')
     parser.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32',
                         help='bfloat16: about half the time where the processor has it')
-    parser.add_argument('--video', action='store_true', help='write <input>_3d.mp4')
-    parser.add_argument('--picture', action='store_true', help='write <input>_3d.png')
+    parser.add_argument('--fps', type=float,
+                        help='frames per second of keypoints, or of pictures that are a video')
+    parser.add_argument('--video', action='store_true', help='write a video to look at')
+    parser.add_argument('--picture', action='store_true', help='write a picture to look at')
     parser.add_argument('--allow-random-weights', action='store_true',
                         help='run without trained weights (the result is noise)')
-    args = parser.parse_args()
+
+    video = parser.add_argument_group('videos and pictures')
+    video.add_argument('--pose2d', default='human', help="MMPose's 2D model; default: human")
+    video.add_argument('--pose2d-weights', metavar='FILE')
+    video.add_argument('--det-model', help="MMDetection's model, or whole_image; default: MMPose's")
+    video.add_argument('--det-weights', metavar='FILE')
+    video.add_argument('--det-cat-ids', type=int, nargs='+', default=None,
+                       help='classes of the detector that are people; default: 0')
+    video.add_argument('--bboxes', metavar='FILE',
+                       help='.json: for each frame a list of boxes x1, y1, x2, y2 (and score); no '
+                       'detector is run')
+    video.add_argument('--bbox-thr', type=float, help='drop boxes of a lower score')
+    video.add_argument('--min-score', type=float, default=0.3,
+                       help='interpolate 2D joints of a lower score; default: 0.3')
+    video.add_argument('--adaptive', action='store_true',
+                       help='Uplift and Upsample: look at more frames where people move fast')
+    video.add_argument('--batch-size', type=int, default=16, help='of detector and 2D model')
+    video.add_argument('--formats', nargs='+', choices=FORMATS, default=['json', 'npz'],
+                       help='default: json npz')
+    video.add_argument('--rerun', action='store_true', help='write a recording for rerun')
+    video.add_argument('--smooth', choices=['one-euro', 'savgol'])
+    video.add_argument('--height', type=float, metavar='METRES', help='standing height of people')
+    video.add_argument('--trajectory', action='store_true',
+                       help='estimate where people are, by reprojection')
+    video.add_argument('--focal', type=float, metavar='PIXELS',
+                       help='focal length; default: that of a usual field of view')
+    video.add_argument('--ground', action='store_true', help='z up, floor at z = 0')
+
+    keypoints = parser.add_argument_group('2D keypoints')
+    keypoints.add_argument('--image-size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'),
+                           help='pixels; needed where the file does not say')
+    keypoints.add_argument('--skeleton', choices=skeleton_names(), metavar='NAME',
+                           help='joint order of the input; default: what the file says, else that '
+                           'of the model. One of ' + ', '.join(skeleton_names()))
+    keypoints.add_argument('--format', choices=['npz', 'json'], default='npz')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    warnings.showwarning = lambda text, *_: print(f'warning: {text}', file=sys.stderr)
+    MMLogger.get_current_instance().setLevel('ERROR')
     with one_line_errors():
         try:
+            options = {} if args.overlap is None else dict(overlap=args.overlap)
             inferencer = PoseLiftInferencer(
                 args.pose3d, args.weights, device=args.device,
                 flip_test=False if args.no_flip_test else None,
                 allow_random_weights=args.allow_random_weights, input_stride=args.input_stride,
-                precision=args.precision)
-            target = Path(args.out_dir) / f'{Path(args.input).stem}_3d.{args.format}'
-            lifted = inferencer(args.input, args.image_size, args.skeleton, args.fps, target)
+                precision=args.precision, pose2d=args.pose2d, pose2d_weights=args.pose2d_weights,
+                det_model=args.det_model, det_weights=args.det_weights,
+                det_cat_ids=args.det_cat_ids or 0, **options)
+            run = lift_keypoints if Path(args.input).suffix.lower() in SUFFIXES else lift_video
+            run(inferencer, args)
         except MissingWeightsError as error:
             raise ValueError(str(error)) from error
-        written = [target] + draw(lifted, target, args)
+
+
+def lift_video(inferencer, args):
+    writable_folder(args.out_dir)  # not only when all the work is done
+    boxes = None if args.bboxes is None else read_boxes(args.bboxes)
+    start = time.perf_counter()
+    with ShownStages() as stages:
+        poses = inferencer.video(
+            args.input, fps=args.fps, bboxes=boxes, adaptive=args.adaptive,
+            min_score=args.min_score, bbox_thr=args.bbox_thr, batch_size=args.batch_size,
+            smooth=args.smooth, height=args.height, trajectory=args.trajectory, focal=args.focal,
+            ground=args.ground, stages=stages)
+        stages.stopped = False  # what was read is written and drawn
+        stem = Path(poses.source).stem
+        with stages.time('writing'):
+            written = write_video_poses(poses, args.out_dir, stem, args.formats)
+        written += look(poses, stem, args, stages)
+    seconds = time.perf_counter() - start
+    speeds = ', '.join(f'{part} {poses.num_frames / spent:.3g}' for part, spent in
+                       stages.seconds.items() if spent > 0)
+    if not poses.tracks:
+        print(f'{args.input}: no person found in {poses.num_frames} frames; give boxes '
+              '(--bboxes), another detector (--det-model) or a lower --bbox-thr')
+    print(f'{poses.num_frames} frames, {len(poses.tracks)} people in {seconds:.1f} s'
+          f'{"" if poses.complete else " (not the whole input)"}; frames per second: {speeds}')
+    print('wrote ' + ', '.join(str(path) for path in written))
+
+
+def look(poses, stem, args, stages):
+    """Write what people look at: video, picture, recording."""
+    written = []
+    if args.video:
+        from mmpose_lift.visualization import write_people_video
+        with open_frames(args.input, args.fps, frames_of_a_video=True) as frames:
+            written.append(write_people_video(poses, args.out_dir / f'{stem}_3d.mp4', frames,
+                                              stages=stages))
+    if args.picture:
+        from mmpose_lift.visualization import draw_people_picture, write_picture
+        middle = max(range(poses.num_frames), key=lambda frame: len(poses.people_at(frame)))
+        with open_frames(args.input, args.fps, frames_of_a_video=True) as frames:
+            [image] = (image for number, image in frames.select(middle.__eq__)
+                       if number == middle)
+        written.append(write_picture(draw_people_picture(poses, middle, image),
+                                     args.out_dir / f'{stem}_3d.png'))
+    if args.rerun:
+        from mmpose_lift.io.exporters import write_rerun
+        with open_frames(args.input, args.fps, frames_of_a_video=True) as frames, \
+                stages.time('rerun'):
+            written.append(write_rerun(poses, args.out_dir / f'{stem}_3d.rrd', frames))
+    return written
+
+
+def lift_keypoints(inferencer, args):
+    target = args.out_dir / f'{Path(args.input).stem}_3d.{args.format}'
+    lifted = inferencer(args.input, args.image_size, args.skeleton, args.fps, target)
+    written = [target] + draw(lifted, target, args)
     print(f'{len(lifted["keypoints_3d"])} frames lifted by {lifted["model"]}; wrote '
           + ', '.join(str(path) for path in written))
 

@@ -3,13 +3,14 @@
 import argparse
 import atexit
 import difflib
+import json
 import os
 import os.path as osp
 import sys
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Union
 
 import torch
 from mmengine.config import Config, DictAction
@@ -92,6 +93,23 @@ def leave_distributed() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def read_boxes(path: Union[str, Path]) -> list:
+    """The boxes of each frame from a .json file: [[[x1, y1, x2, y2], ...], ...].
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: No valid JSON, or no list.
+    """
+    try:
+        boxes = json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'--bboxes {path}: no valid JSON: {error}') from error
+    if not isinstance(boxes, list):
+        raise ValueError(f'--bboxes {path}: expected a list with the boxes of each frame, '
+                         f'[[[x1, y1, x2, y2], ...], ...], found {type(boxes).__name__}')
+    return boxes
 
 
 def latest_checkpoint(work_dir: str) -> str:

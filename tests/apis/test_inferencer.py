@@ -51,13 +51,40 @@ def test_clips_of_any_length(inferencer, frames):
     assert lifted['units'] == 'metre' and lifted['fps'] == 50 and 'relative' in lifted['frame']
 
 
-def test_stitching_keeps_each_frame_from_the_window_with_more_context(inferencer):
+def test_without_overlap_a_frame_comes_from_the_window_with_more_context(config, inferencer):
+    plain = PoseLiftInferencer(config, device='cpu', allow_random_weights=True, overlap=0)
+    plain.model.load_state_dict(inferencer.model.state_dict())
+    keypoints = clip(40)
+    lifted = plain.lift(keypoints, (1000, 1002))
+    first = plain.lift(keypoints[:27], (1000, 1002))
+    last = plain.lift(keypoints[13:], (1000, 1002))
+    np.testing.assert_allclose(lifted[:20], first[:20], atol=1e-6)  # 14 frames overlap
+    np.testing.assert_allclose(lifted[20:], last[7:], atol=1e-6)
+
+
+def test_overlapping_windows_are_cross_faded(inferencer):
     keypoints = clip(40)
     lifted = inferencer.lift(keypoints, (1000, 1002))
     first = inferencer.lift(keypoints[:27], (1000, 1002))
     last = inferencer.lift(keypoints[13:], (1000, 1002))
-    np.testing.assert_allclose(lifted[:20], first[:20], atol=1e-6)  # 14 frames overlap
-    np.testing.assert_allclose(lifted[20:], last[7:], atol=1e-6)
+    part = np.arange(1, 15)[:, None, None] / 15  # 14 frames overlap
+    np.testing.assert_allclose(lifted[:13], first[:13], atol=1e-6)
+    np.testing.assert_allclose(lifted[13:27], first[13:] * (1 - part) + last[:14] * part, atol=1e-6)
+    np.testing.assert_allclose(lifted[27:], last[14:], atol=1e-6)
+
+
+def test_other_frame_rates_are_resampled(inferencer):
+    time = np.arange(61) / 50
+    keypoints = 500 + 300 * np.sin(time[:, None, None] + np.arange(34).reshape(17, 2))
+    keypoints = keypoints.astype(np.float32)
+    lifted = inferencer(keypoints, (1000, 1002), fps=50)['keypoints_3d']
+    np.testing.assert_array_equal(inferencer(keypoints, (1000, 1002))['keypoints_3d'], lifted)
+    slow = inferencer(keypoints[::2], (1000, 1002), fps=25)
+    assert slow['keypoints_3d'].shape == (31, 17, 3) and slow['fps'] == 25
+    np.testing.assert_array_equal(slow['keypoints_2d'], keypoints[::2])
+    np.testing.assert_allclose(slow['keypoints_3d'], lifted[::2], atol=2e-3)
+    unaware = inferencer(keypoints[::2], (1000, 1002))['keypoints_3d']  # as if at 50
+    assert np.abs(unaware - lifted[::2]).max() > 0.02
 
 
 def test_flip_test_makes_mirrored_input_give_the_mirrored_output(inferencer):
@@ -127,6 +154,7 @@ def test_mmpose_json_with_one_person(inferencer, tmp_path):
     (clip(9), dict(image_size=None), 'image size'),
     (clip(9), dict(image_size=1000), 'image size'),
     (clip(9), dict(fps='fast'), 'fps'),
+    (clip(9), dict(fps=0.1), 'too few for a model of 50 frames per second'),
     (clip(9) * 1e300, {}, 'infinite'),
     (clip(9), dict(skeleton='h36n'), 'h36n'),
     ('nowhere.npz', {}, 'nowhere.npz'),

@@ -101,7 +101,7 @@ def test_mirrored_input_gives_the_mirrored_pose():
 
 @pytest.mark.parametrize('config, source, message', [
     (ampose('h36m'), 'h36m_16', "skeleton 'h36m_16' has no joint for neck_base of 'h36m'"),
-    (mixste(), 'lsp_14', "'lsp_14' has no joint for pelvis of 'humaneva'"),
+    (ampose('h36m'), 'humaneva', "'humaneva' has no joint for .*neck_base"),
     (ampose(), 'h36n', 'unknown skeleton'),
 ])
 def test_impossible_conversions_are_refused(config, source, message):
@@ -128,12 +128,12 @@ def test_a_test_config_that_drops_joints_does_not_drop_them_here():
 
 
 def count_passes(inferencer):
-    sizes, predict = [], inferencer.model.predict
+    sizes, forward = [], inferencer.lifter.forward
 
-    def counting(inputs, samples):
+    def counting(inputs):
         sizes.append(len(inputs))
-        return predict(inputs, samples)
-    inferencer.model.predict = counting
+        return forward(inputs)
+    inferencer.lifter.forward = counting
     return sizes
 
 
@@ -151,7 +151,7 @@ def test_single_frames_go_in_large_batches_with_the_same_numbers():
 
 
 def test_longer_windows_keep_their_batch_size():
-    inferencer = build(mixste(), batch_size=4)
+    inferencer = build(mixste(), batch_size=4, overlap=0)
     passes = count_passes(inferencer)
     inferencer(clip(100), SIZE, skeleton='h36m')
     assert passes == [4, 4, 4]

@@ -116,8 +116,28 @@ def test_frame_rates(inferencer):
     assert fast['key_frames'] == [2 * f for f in slow['key_frames']] and fast['fps'] == 100
     np.testing.assert_allclose(fast['keypoints_3d'][:120:10], slow['keypoints_3d'][:60:5],
                                atol=1e-5)
-    with pytest.raises(ValueError, match='fps.*multiples of 50.*found 30.*--fps 50'):
-        inferencer(clip(62), SIZE, fps=30)
+
+
+def test_frame_rates_that_are_no_multiple(inferencer):
+    """Each key-frame becomes the nearest token; at 25 per second every second one is exact."""
+    time = np.arange(121) / 50
+    keypoints = (500 + 200 * np.sin(3 * time[:, None, None] + np.arange(34).reshape(17, 2)))
+    keypoints = keypoints.astype(np.float32)
+    exact = inferencer(keypoints, SIZE, fps=50)['keypoints_3d']
+    slow = inferencer(keypoints[::2], SIZE, fps=25)
+    assert slow['key_frames'] == sorted([*range(0, 61, 5), *range(3, 61, 5)])
+    assert slow['keypoints_3d'].shape == (61, 17, 3) and slow['fps'] == 25
+    change = np.abs(slow['keypoints_3d'] - exact[::2]).max()
+    assert change < 0.2 * np.abs(exact - exact[::-1]).max()
+    for fps in (24, 29.97, 30, 60, 120):
+        lifted = inferencer(keypoints, SIZE, fps=fps)
+        assert np.isfinite(lifted['keypoints_3d']).all() and len(lifted['keypoints_3d']) == 121
+        apart = np.diff(lifted['key_frames']) - fps / 10
+        assert np.abs(apart).max() < 1 and abs(apart.mean()) < 0.1
+    every = inferencer(keypoints, SIZE, fps=30, key_frames=np.ones(121, bool))
+    assert every['key_frames'] == list(range(0, 121, 3))  # 10 tokens per second
+    with pytest.raises(ValueError, match='frame 4 lies off the output grid.*multiples of 10'):
+        inferencer(keypoints, SIZE, fps=100, key_frames=np.arange(121) == 4)
 
 
 def test_dense_models_have_no_key_frames(root_dir):

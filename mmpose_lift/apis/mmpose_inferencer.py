@@ -1,0 +1,296 @@
+"""MMPose's inferencer, whose 3D models of this package see the whole video."""
+
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Callable, Iterator, List, Optional, Union
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from mmpose.apis import MMPoseInferencer as _MMPoseInferencer
+from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
+
+from ..compat.model_index import find_model, lifting_aliases
+from ..io.exporters import predictions_of_frame, write_json
+from ..io.exporters.export import writable_folder
+from ..io.frames import FrameSource, open_frames
+from ..io.video_poses import PersonTrack, VideoPoses
+from ..models import SequencePoseLifter
+from .clip_lifter import resolve_model
+from .inferencer import PoseLiftInferencer, one_of
+from .progress import ShownStages, Stages
+from .stream import StreamedFrame
+from .video_inferencer import VERSION
+
+# MMPose's options that have nothing to act on here; what does their work instead.
+WITHOUT_EFFECT = {
+    'use_oks_tracking': 'people are always tracked, by boxes and OKS',
+    'tracking_thr': 'people are always tracked, by boxes and OKS',
+    'disable_norm_pose_2d': '2D is normalised as in the training of the model',
+    'disable_rebase_keypoint': 'poses are relative to the root joint; see to_ground',
+    'merge_results': 'people of a frame are always together',
+    'pose_based_nms': 'boxes are thinned out by their overlap',
+    'draw_heatmap': '3D models have no heatmaps',
+    'skeleton_style': 'the skeleton drawn is that of the 3D model',
+    'radius': 'lines and points scale with the picture',
+    'thickness': 'lines and points scale with the picture',
+    'num_instances': 'everybody is drawn',
+}
+
+
+class MMPoseInferencer(_MMPoseInferencer):
+    """MMPose's inferencer, whose ``pose3d`` is also an alias, a config file or a config of ours.
+
+    With one of MMPose's models it is MMPose's inferencer. With a lifter of this package it keeps
+    the arguments and the generator protocol, and does the rest anew (:class:`PoseLiftInferencer`):
+    people are tracked, each is lifted over the whole time that it is seen, and nothing goes over
+    from one call to the next. So the first result of a video comes when all of it was read;
+    pictures, also those of a folder or list, have nothing to do with each other and come one by one
+    (``images_are_frames=True`` makes them one video); ``webcam:ID`` comes live.
+
+    Args:
+        pose2d, pose2d_weights, pose3d, pose3d_weights, device, scope, det_model, det_weights,
+        det_cat_ids, show_progress: As in MMPose.
+        weights: The same as ``pose3d_weights``.
+        allow_random_weights: Run a 3D model that has no trained weights.
+        **lifting: Further arguments of :class:`PoseLiftInferencer`.
+
+    Raises:
+        ValueError: Unknown model, or a checkpoint of another model.
+
+    A 3D model of this package without weights constructs, and the first call raises
+    :class:`MissingWeightsError`.
+    """
+
+    def __init__(self, pose2d=None, pose2d_weights: Optional[str] = None,
+                 pose3d: Optional[Union[str, Path, Config]] = None,
+                 pose3d_weights: Optional[str] = None, device: Optional[str] = None,
+                 scope: str = 'mmpose', det_model=None, det_weights: Optional[str] = None,
+                 det_cat_ids=None, show_progress: bool = False, weights: Optional[str] = None,
+                 allow_random_weights: bool = False, **lifting) -> None:
+        pose3d_weights = one_of(weights, pose3d_weights)
+        if pose3d is not None and is_lifter(pose3d):
+            self.visualizer, self.show_progress = None, show_progress
+            self.inferencer = PoseLiftInferencer(
+                pose3d, pose3d_weights, device=device, allow_random_weights=allow_random_weights,
+                pose2d=pose2d or 'human', pose2d_weights=pose2d_weights, det_model=det_model,
+                det_weights=det_weights, det_cat_ids=det_cat_ids, scope=scope, **lifting)
+            return
+        if lifting:
+            raise TypeError(f'{", ".join(sorted(lifting))}: arguments for the lifters of this '
+                            f'package, and pose3d={pose3d!r} is none of them')
+        pose3d = str(pose3d) if isinstance(pose3d, Path) else pose3d
+        try:
+            super().__init__(pose2d, pose2d_weights, pose3d, pose3d_weights, device, scope,
+                             det_model, det_weights, det_cat_ids, show_progress)
+        except ValueError as error:
+            if pose3d is None or f'Cannot find model: {pose3d} ' not in str(error):
+                raise
+            raise ValueError(f'pose3d={pose3d!r}: no config file, no model of MMPose and none of '
+                             f'mmpose_lift, whose aliases are '
+                             f'{", ".join(lifting_aliases())}') from error
+
+    def __call__(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
+                 out_dir: Optional[str] = None, **kwargs) -> Iterator[dict]:
+        """Infer poses; a generator of one dict per picture or frame.
+
+        Args:
+            inputs: Video, picture, folder of pictures, list of pictures, array, or 'webcam:ID'.
+            return_datasamples: Give MMPose's data samples instead of lists of dicts.
+            batch_size: People or pictures per forward pass of the 2D model, where above 1.
+            out_dir: Folder for ``visualizations`` and ``predictions``.
+            **kwargs: MMPose's ``bbox_thr``, ``nms_thr``, ``bboxes`` (one array (n, 4 or 5) per
+                frame), ``return_vis``, ``show``, ``wait_time``, ``draw_bbox``, ``kpt_thr``,
+                ``black_background``, ``vis_out_dir``, ``pred_out_dir``; its other options are
+                taken and have no effect (``WITHOUT_EFFECT``). Ours: ``fps`` and
+                ``images_are_frames`` for pictures that are a video, ``look_ahead`` (frames) for
+                webcams, and the options of :meth:`PoseLiftInferencer.video`.
+
+        Yields:
+            dict: ``predictions``, for the one picture a list of people: ``keypoints`` (K, 3) in
+            metres, camera axes, root-relative, ``keypoint_scores``, ``keypoints_2d``, ``bbox``,
+            ``bbox_score``, ``track_id``, ``detected``; ``visualization``, a list with the drawn
+            picture (RGB) if ``return_vis``, else empty.
+
+        Raises:
+            TypeError: Unknown option.
+            MissingWeightsError: The 3D model has no trained weights.
+        """
+        if not isinstance(self.inferencer, PoseLiftInferencer):
+            return super().__call__(inputs, return_datasamples, batch_size, out_dir, **kwargs)
+        self.inferencer.lifter.check_runs()
+        return self._results(inputs, return_datasamples, batch_size, out_dir, **kwargs)
+
+    def _results(self, inputs, return_datasamples, batch_size, out_dir, *, fps=None,
+                 images_are_frames=False, look_ahead=0, return_vis=False, show=False, wait_time=0.,
+                 draw_bbox=False, kpt_thr=0.3, black_background=False, vis_out_dir='',
+                 pred_out_dir='', return_datasample=None, **options) -> Iterator[dict]:
+        options = {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
+        if batch_size > 1:
+            options['batch_size'] = batch_size
+        if out_dir is not None:
+            vis_out_dir = vis_out_dir or f'{out_dir}/visualizations'
+            pred_out_dir = pred_out_dir or f'{out_dir}/predictions'
+        for folder in filter(None, (vis_out_dir, pred_out_dir)):
+            writable_folder(folder)  # not only when all the work is done
+        samples = return_datasamples if return_datasample is None else return_datasample
+        window = _Window(wait_time) if show else None
+        drawing = dict(draw_bbox=draw_bbox, kpt_thr=kpt_thr, black_background=black_background)
+        draw = return_vis or show or bool(vis_out_dir)
+
+        def result(poses: VideoPoses, frame: int, picture: Optional[np.ndarray]) -> dict:
+            if window is not None:
+                window.show(poses.source, picture)
+            instances = predictions_of_frame(poses, frame)
+            return dict(
+                predictions=[_data_sample(poses, instances) if samples else instances],
+                visualization=[picture[..., ::-1].copy()] if return_vis else [])
+
+        with open_frames(inputs, fps=fps, frames_of_a_video=images_are_frames) as frames:
+            if frames.kind == 'webcam':
+                if pred_out_dir:
+                    raise ValueError('pred_out_dir: a camera has no end at which a file could be '
+                                     'written; take the predictions as they come')
+                yield from self._live(frames, look_ahead, result, drawing if draw else None,
+                                      vis_out_dir, window, options)
+            elif frames.fps is not None:
+                yield from self._video(frames, result, drawing if draw else None, vis_out_dir,
+                                       pred_out_dir, window, options)
+            else:
+                yield from self._pictures(frames, result, drawing if draw else None, vis_out_dir,
+                                          pred_out_dir, options)
+
+    def _pictures(self, frames: FrameSource, result: Callable, drawing: Optional[dict],
+                  vis_out_dir: str, pred_out_dir: str, options: dict) -> Iterator[dict]:
+        from ..visualization import draw_people_picture, write_picture
+        for poses, image in self.inferencer.pictures(frames, **options):
+            name, picture = Path(poses.source).stem, None
+            if drawing is not None:
+                picture = draw_people_picture(poses, 0, image, **drawing)
+            if vis_out_dir:
+                write_picture(picture, Path(vis_out_dir) / f'{name}.png')
+            if pred_out_dir:
+                write_json(poses, Path(pred_out_dir) / f'{name}.json')
+            yield result(poses, 0, picture)
+
+    def _video(self, frames: FrameSource, result: Callable, drawing: Optional[dict],
+               vis_out_dir: str, pred_out_dir: str, window: Optional['_Window'],
+               options: dict) -> Iterator[dict]:
+        name = Path(frames.name).stem
+        with ShownStages() if self.show_progress else nullcontext(Stages()) as stages:
+            poses = self.inferencer.video(frames, stages=stages, **options)
+        if pred_out_dir:
+            write_json(poses, Path(pred_out_dir) / f'{name}.json')
+        if drawing is None:
+            yield from (result(poses, frame, None) for frame in range(poses.num_frames))
+            return
+        from ..visualization import PeopleScene, VideoWriter
+        scene = PeopleScene(poses, **drawing)
+        with (VideoWriter(Path(vis_out_dir) / f'{name}.mp4', poses.fps, scene.size)
+              if vis_out_dir else nullcontext()) as writer, _kept(writer):
+            for frame, image in islice(frames, poses.num_frames):
+                picture = scene.draw(frame, image)
+                if writer is not None:
+                    writer.write(picture)
+                yield result(poses, frame, picture)
+                if window is not None and window.closed:
+                    break
+
+
+    def _live(self, frames: FrameSource, look_ahead: int, result: Callable,
+              drawing: Optional[dict], vis_out_dir: str, window: Optional['_Window'],
+              options: dict) -> Iterator[dict]:
+        """Frames of a camera, each with its people as soon as ``look_ahead`` more have come."""
+        from ..visualization import VideoWriter, draw_people_picture
+        stream = self.inferencer.stream(frames.fps, look_ahead, keep_images=drawing is not None,
+                                        **options)
+        name = frames.name.replace(':', '_')
+
+        def lifted() -> Iterator[StreamedFrame]:
+            for _, image in frames:
+                yield from stream.add(image)
+            yield from stream.finish()
+
+        with (VideoWriter(Path(vis_out_dir) / f'{name}.mp4', frames.fps, (960, 540))
+              if vis_out_dir else nullcontext()) as writer, _kept(writer):
+            for frame in lifted():
+                poses, picture = _one_frame(frame, frames, self.inferencer), None
+                if drawing is not None:
+                    picture = draw_people_picture(poses, 0, frame.image, **drawing)
+                if writer is not None:
+                    writer.write(picture)
+                yield result(poses, 0, picture)
+                if window is not None and window.closed:
+                    break
+
+
+@contextmanager
+def _kept(writer) -> Iterator[None]:
+    """Keep what was written of a video when the user stops: Ctrl-C, or no further ``next``."""
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        if writer is not None and writer.num_frames:
+            writer.finish_early()
+        raise
+
+
+def is_lifter(pose3d: Union[str, Path, Config]) -> bool:
+    """Whether a model is one of this package's lifters; models of MMPose, and unknown ones, are
+    not."""
+    if not isinstance(pose3d, Config) and not Path(pose3d).is_file() and find_model(
+            str(pose3d)) is None:
+        return False
+    config, _, _ = resolve_model(pose3d)
+    init_default_scope('mmpose')
+    kind = config.model.type
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, SequencePoseLifter)
+
+
+def _one_frame(frame: StreamedFrame, frames: FrameSource,
+               inferencer: PoseLiftInferencer) -> VideoPoses:
+    """A frame of a stream as a video of its own."""
+    people, lifter = inferencer.people, inferencer.lifter
+    tracks = [
+        PersonTrack(p.track_id, 0, p.box[None], np.array([p.score], np.float32), p.keypoints[None],
+                    np.array([p.detected]), p.keypoints_2d[None], p.keypoints_3d[None])
+        for p in frame.people]
+    return VideoPoses(frames.name, frames.fps, frames.image_size, 1, people.convention,
+                      lifter.skeleton.name, tracks, model=lifter.name, model_2d=people.name,
+                      detector=people.detector, version=VERSION)
+
+
+def _data_sample(poses: VideoPoses, instances: List[dict]) -> PoseDataSample:
+    """MMPose's data sample of one frame."""
+    columns = {name: [person[name] for person in instances] for name in instances[0]
+               } if instances else {}
+    found = InstanceData(
+        keypoints=np.array(columns.get('keypoints', np.empty((0, len(poses.parents), 3)))))
+    if instances:
+        found.keypoint_scores = np.array(columns['keypoint_scores'])
+        found.bboxes = np.array(columns['bbox'], np.float32).reshape(-1, 4)
+        found.bbox_scores = np.array(columns['bbox_score'], np.float32)
+        found.track_ids = np.array(columns['track_id'])
+    return PoseDataSample(pred_instances=found, metainfo=dict(
+        img_path=poses.source, dataset_name=poses.skeleton, units=poses.units, frame=poses.frame))
+
+
+class _Window:
+    """A window on the screen."""
+
+    def __init__(self, wait_time: float) -> None:
+        self._wait = max(1, round(1000 * wait_time))
+        self.closed = False
+
+    def show(self, title: str, picture: np.ndarray) -> None:
+        try:
+            cv2.imshow(title, picture)
+            self.closed = cv2.waitKey(self._wait) & 0xFF == 27  # escape, as in MMPose
+        except cv2.error as error:
+            raise OSError('show: no window can be opened (no display, or OpenCV without a user '
+                          f'interface): {str(error).strip()}; use vis_out_dir instead') from error
