@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import DictAction
 
 import mmpose_lift  # noqa: F401
-from mmpose_lift.apis import analysis, pose_analysis
+from mmpose_lift.apis import analysis, look_ahead, pose_analysis
 from mmpose_lift.apis.adaptive_stride import MODES, AdaptiveInputStride
 from mmpose_lift.apis.command_line import load_config, one_line_errors
 from mmpose_lift.evaluation.velocity import velocity_bins
@@ -21,14 +21,15 @@ EXAMPLES = """examples:
   %(prog)s keyframes configs/uplift_upsample_h36m.py latest.pth --clip 12 --first 200
   %(prog)s velocity configs/uplift_upsample_h36m.py latest.pth --s-in 5 20 --out velocity
   %(prog)s stride configs/uplift_upsample_h36m.py latest.pth --clip WalkDog --threshold 0.5
+  %(prog)s look-ahead configs/mixste_h36m.py latest.pth --look-ahead 0 1 5 --cameras 1
 """
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description='Figures and tables about a trained model. "poses" is for models that see '
-        'every frame (MixSTE, AMPose), the others for one that lifts key-frames (Uplift and '
-        'Upsample)',
+        'every frame (MixSTE, AMPose), "look-ahead" for all, the others for one that lifts '
+        'key-frames (Uplift and Upsample)',
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
 
@@ -88,6 +89,15 @@ def parse_args():
     sub.add_argument('--mode', choices=MODES, default='online', help='default: %(default)s')
     sub.add_argument('--look-ahead', type=int, default=0, help='online: frames that a decision '
                      'waits for context, default: %(default)s')
+
+    sub = add(tabulate_look_ahead, 'look-ahead', 'errors of live streams with some frames of '
+              'look-ahead beside those of whole clips, over the test data set', 'look_ahead.csv',
+              clip=False, load=look_ahead.load_lifter)
+    sub.add_argument('--look-ahead', type=int, nargs='+', default=[0, 1, 5], metavar='FRAMES',
+                     help='frames at the rate of the model; default: 0 1 5')
+    sub.add_argument('--s-in', type=int, nargs='+', default=[], help='input strides, for models '
+                     'that see key-frames only; default: the smallest of the config')
+    sub.add_argument('--cameras', type=int, help='cameras per clip, default: as in the config')
     return parser.parse_args()
 
 
@@ -160,6 +170,17 @@ def draw_strides(args, config, lifter):
     for curve in curves:
         print(f'  {curve.label:20} {np.nanmean(curve.error):7.1f} mm, worst '
               f'{np.nanmax(curve.error):7.1f} mm, {curve.key_frames.sum()} 2D frames')
+    print(f'wrote {args.out}')
+
+
+def tabulate_look_ahead(args, config, lifter):
+    from rich.console import Console
+    from rich.progress import track
+    errors = look_ahead.measure_look_ahead(
+        config, lifter, args.look_ahead, args.s_in, args.cameras,
+        lambda clips: track(clips, description='lifting', console=Console(stderr=True)))
+    look_ahead.write_look_ahead_table(args.out, errors)
+    print(look_ahead.format_table(errors), end='')
     print(f'wrote {args.out}')
 
 

@@ -1,4 +1,5 @@
 import json
+import time
 import warnings
 
 import cv2
@@ -296,6 +297,7 @@ def test_camera(drop_in, monkeypatch, tmp_path):
             return 50.
 
         def read(self):
+            time.sleep(0.02)
             return (True, self.frames.pop(0)) if self.frames else (False, None)
 
         def release(self):
