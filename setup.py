@@ -65,7 +65,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',  # numpy 1.26 has no wheel for 3.13
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['compat/stand_ins/mmcv_ops/mmcv/_ext.py']},
+    package_data={PACKAGE: ['compat/stand_ins/mmcv_ops/mmcv/_ext.py', 'assets/*.safetensors']},
     # mmcv is missing on purpose: mmcv-lite and a compiled mmcv share one folder, and naming one
     # here would overwrite the other. requirements.txt installs mmcv-lite.
     install_requires=[
@@ -84,8 +84,11 @@ setup(
         'h5py>=3.9',
         'tensorboard>=2.14',
     ],
-    # non-commercial licence; only the mesh systems import it
-    extras_require={'mesh': ['smplx>=0.1.28']},
+    extras_require={
+        'mesh': ['smplx>=0.1.28'],  # non-commercial licence; only the mesh systems import it
+        'onnx': ['onnx>=1.17', 'onnxruntime>=1.20'],
+        'rerun': ['rerun-sdk>=0.22,<0.23', 'pyarrow<22'],  # newer ones need numpy 2
+    },
     cmdclass={'build_py': BuildPy, 'editable_wheel': EditableWheel},
     zip_safe=False,
 )

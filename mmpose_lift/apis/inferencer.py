@@ -45,7 +45,8 @@ class PoseLiftInferencer:
 
     Args:
         pose3d: Alias ('mixste_h36m'), config file, or config.
-        weights: Checkpoint file or address. Defaults to the published weights, where there are any.
+        weights: Checkpoint file or address, or an .onnx file of tools/export_onnx.py. Defaults to
+            the published weights, where there are any.
         device: 'cpu', 'cuda', ... Defaults to the best there is.
         flip_test: Average with the mirrored input. Defaults to what the config says.
         batch_size: Windows per forward pass; 32 times as many where a window is a single frame.
@@ -60,6 +61,7 @@ class PoseLiftInferencer:
         pose2d, pose2d_weights, det_model, det_weights, det_cat_ids, scope: 2D model and detector,
             see :class:`PeopleEstimator`; built when pictures are to be looked at. ``pose2d`` can
             also be such an object, or one of your own with its methods.
+        backend: 'torch' or 'onnx'. Defaults to what the weights are.
 
     Attributes:
         lifter: The :class:`ClipLifter` behind it.
@@ -81,13 +83,15 @@ class PoseLiftInferencer:
                  input_stride: Optional[int] = None, precision: str = 'float32',
                  overlap: float = 0.5, pose2d: Union[str, PeopleEstimator] = 'human',
                  pose2d_weights: Optional[str] = None, det_model: Optional[str] = None,
-                 det_weights: Optional[str] = None, det_cat_ids=0, scope: str = 'mmpose') -> None:
+                 det_weights: Optional[str] = None, det_cat_ids=0, scope: str = 'mmpose',
+                 backend: Optional[str] = None) -> None:
         self._stride_given = input_stride is not None
         self._people = None if isinstance(pose2d, str) else pose2d
         self._arguments_2d = (pose2d, pose2d_weights, det_model, det_weights, det_cat_ids, device,
                               scope)
         self.lifter = ClipLifter(pose3d, one_of(weights, pose3d_weights), device, flip_test,
-                                 batch_size, allow_random_weights, input_stride, precision, overlap)
+                                 batch_size, allow_random_weights, input_stride, precision, overlap,
+                                 backend)
         self.name, self.model = self.lifter.name, self.lifter.model
         self.skeleton = self.lifter.skeleton
 
