@@ -12,10 +12,11 @@ from mmengine.logging import MMLogger
 import mmpose_lift  # noqa: F401
 from mmpose_lift.apis import MissingWeightsError, PoseLiftInferencer
 from mmpose_lift.apis.command_line import one_line_errors, read_boxes
+from mmpose_lift.apis.inferencer import after_lifting
 from mmpose_lift.apis.progress import ShownStages
 from mmpose_lift.geometry.skeletons import skeleton_names
 from mmpose_lift.io.exporters import FORMATS, write_video_poses
-from mmpose_lift.io.exporters.export import writable_folder
+from mmpose_lift.io.exporters.export import check_formats, writable_folder
 from mmpose_lift.io.frames import open_frames
 from mmpose_lift.io.keypoint_sequence import SUFFIXES
 
@@ -31,8 +32,9 @@ EXAMPLES = """examples:
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('input', help='video, picture, folder of pictures, or the 2D keypoints of '
-                        'one person: .npz, .npy or .json with (T, K, 2 or 3) in pixels')
+    parser.add_argument('input', help='video (or folder of its pictures, with --fps), picture, '
+                        'folder of pictures that are no video, or the 2D keypoints of one person: '
+                        '.npz, .npy or .json with (T, K, 2 or 3) in pixels')
     parser.add_argument('--pose3d', required=True, help='alias (mixste_h36m) or config file')
     parser.add_argument('--weights', '--pose3d-weights',
                         help='checkpoint of the 3D model, or an .onnx file of tools/export_onnx.py')
@@ -109,55 +111,79 @@ def main():
             run(inferencer, args)
         except MissingWeightsError as error:
             raise ValueError(str(error)) from error
+        except KeyboardInterrupt:
+            sys.exit('interrupted')
 
 
 def lift_video(inferencer, args):
     writable_folder(args.out_dir)  # not only when all the work is done
+    check_formats(args.formats + ['rerun'] * args.rerun)
     boxes = None if args.bboxes is None else read_boxes(args.bboxes)
-    start = time.perf_counter()
-    with ShownStages() as stages:
-        poses = inferencer.video(
-            args.input, fps=args.fps, bboxes=boxes, adaptive=args.adaptive,
-            min_score=args.min_score, bbox_thr=args.bbox_thr, batch_size=args.batch_size,
-            smooth=args.smooth, height=args.height, trajectory=args.trajectory, focal=args.focal,
-            ground=args.ground, stages=stages)
-        stages.stopped = False  # what was read is written and drawn
-        stem = Path(poses.source).stem
-        with stages.time('writing'):
-            written = write_video_poses(poses, args.out_dir, stem, args.formats)
-        written += look(poses, stem, args, stages)
+    options = dict(bboxes=boxes, min_score=args.min_score, bbox_thr=args.bbox_thr,
+                   batch_size=args.batch_size)
+    start, failure, written = time.perf_counter(), None, []
+    with open_frames(args.input, args.fps, frames_of_a_video=args.fps is not None) as frames, \
+            ShownStages() as stages:
+        if frames.is_clip:
+            poses = inferencer.video(frames, adaptive=args.adaptive, stages=stages, **options)
+            stages.stopped = False  # what was read is written and drawn
+            try:
+                with stages.time('after lifting'):
+                    poses = after_lifting(poses, args.smooth, args.height, args.trajectory,
+                                          args.focal, args.ground)
+            except ValueError as error:
+                failure = error
+            written = write(poses, Path(poses.source).stem, args, stages)
+            written += look(poses, Path(poses.source).stem, args, frames, stages)
+            num_frames, people, complete = poses.num_frames, len(poses.tracks), poses.complete
+        else:
+            num_frames, people = 0, 0
+            for poses, image in inferencer.pictures(frames, stages=stages, **options):
+                stem = Path(poses.source).stem
+                written += write(poses, stem, args, stages)
+                if args.picture or args.video:
+                    from mmpose_lift.visualization import draw_people_picture, write_picture
+                    written.append(write_picture(draw_people_picture(poses, 0, image),
+                                                 args.out_dir / f'{stem}_3d.png'))
+                num_frames, people = num_frames + 1, people + len(poses.tracks)
+            complete = not stages.stopped
     seconds = time.perf_counter() - start
-    speeds = ', '.join(f'{part} {poses.num_frames / spent:.3g}' for part, spent in
-                       stages.seconds.items() if spent > 0)
-    if not poses.tracks:
-        print(f'{args.input}: no person found in {poses.num_frames} frames; give boxes '
-              '(--bboxes), another detector (--det-model) or a lower --bbox-thr')
-    print(f'{poses.num_frames} frames, {len(poses.tracks)} people in {seconds:.1f} s'
-          f'{"" if poses.complete else " (not the whole input)"}; frames per second: {speeds}')
+    speeds = ', '.join(f'{part} {num_frames / spent:.3g}' for part, spent in
+                       stages.seconds.items() if spent > 1e-4 * num_frames)
+    if not people:
+        print(f'{args.input}: no person found in {num_frames} frames; give boxes (--bboxes), '
+              'another detector (--det-model) or a score from which a box is a person '
+              '(--bbox-thr 0.3)')
+    print(f'{num_frames} frames, {people} people in {seconds:.1f} s'
+          f'{"" if complete else " (not the whole input)"}; frames per second: {speeds}')
     print('wrote ' + ', '.join(str(path) for path in written))
+    if failure is not None:
+        raise ValueError(f'{failure}; what was lifted is written without that') from failure
 
 
-def look(poses, stem, args, stages):
+def write(poses, stem, args, stages):
+    with stages.time('writing'):
+        return write_video_poses(poses, args.out_dir, stem, args.formats)
+
+
+def look(poses, stem, args, frames, stages):
     """Write what people look at: video, picture, recording."""
     written = []
     if args.video:
         from mmpose_lift.visualization import write_people_video
-        with open_frames(args.input, args.fps, frames_of_a_video=True) as frames:
-            written.append(write_people_video(poses, args.out_dir / f'{stem}_3d.mp4', frames,
-                                              stages=stages))
+        written.append(write_people_video(poses, args.out_dir / f'{stem}_3d.mp4',
+                                          frames.readable(), stages=stages))
     if args.picture:
         from mmpose_lift.visualization import draw_people_picture, write_picture
-        middle = max(range(poses.num_frames), key=lambda frame: len(poses.people_at(frame)))
-        with open_frames(args.input, args.fps, frames_of_a_video=True) as frames:
-            [image] = (image for number, image in frames.select(middle.__eq__)
-                       if number == middle)
-        written.append(write_picture(draw_people_picture(poses, middle, image),
+        fullest = max(range(poses.num_frames), key=lambda frame: len(poses.people_at(frame)))
+        image = next(image for number, image in frames.readable(fullest.__eq__)
+                     if number == fullest)
+        written.append(write_picture(draw_people_picture(poses, fullest, image),
                                      args.out_dir / f'{stem}_3d.png'))
     if args.rerun:
         from mmpose_lift.io.exporters import write_rerun
-        with open_frames(args.input, args.fps, frames_of_a_video=True) as frames, \
-                stages.time('rerun'):
-            written.append(write_rerun(poses, args.out_dir / f'{stem}_3d.rrd', frames))
+        with stages.time('rerun'):
+            written.append(write_rerun(poses, args.out_dir / f'{stem}_3d.rrd', frames.readable()))
     return written
 
 

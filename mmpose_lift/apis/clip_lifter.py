@@ -29,6 +29,7 @@ from .resampling import (
     check_fps,
     even_rate,
     frame_times,
+    from_model_grid,
     interpolate,
     model_grid,
     nearest_frames,
@@ -348,9 +349,7 @@ class ClipLifter:
         grids = [self._grid(clock, fps if times is None else even_rate(clock)) for clock in clocks]
         lifted = self._lift_windows([k if grid is None else interpolate(k, clock, grid)
                                      for k, clock, grid in zip(people, clocks, grids)], image_size)
-        # what the last point of the grid shows is the last frame
-        return [poses if grid is None else
-                interpolate(poses, np.minimum(grid, clock[-1]), clock, cubic=True)
+        return [poses if grid is None else from_model_grid(poses, grid, clock)
                 for poses, clock, grid in zip(lifted, clocks, grids)]
 
     def _grid(self, clock: np.ndarray, fps: Optional[float]) -> Optional[np.ndarray]:
@@ -481,8 +480,11 @@ class ClipLifter:
     def _forward_windows(self, labels: np.ndarray, index: np.ndarray) -> np.ndarray:
         """(N, J, C) frames and (n, T) rows of them to (n, T, J, 3) poses."""
         per_pass = self.batch_size * (SINGLE_FRAMES_PER_WINDOW if self.window == 1 else 1)
-        poses = np.concatenate([self.forward(torch.from_numpy(labels[index[i:i + per_pass]]))
-                                for i in range(0, len(index), per_pass)])
+        # one array from the start: small results between large buffers would fragment memory
+        poses = np.empty(index.shape + (self.skeleton.num_joints, 3), np.float32)
+        for i in range(0, len(index), per_pass):
+            rows = slice(i, i + per_pass)
+            poses[rows] = self.forward(torch.from_numpy(labels[index[rows]]))
         self._check_finite(poses)
         return poses
 

@@ -26,6 +26,9 @@ from .resampling import check_fps
 from .stream import PeopleStream
 from .video_inferencer import VideoInferencer
 
+# With a tracker behind it: it makes use of weak boxes, and of both boxes of two people who pass.
+VIDEO_BBOX_THR, VIDEO_NMS_THR = 0.1, 0.6
+
 
 class PoseLiftInferencer:
     """3D poses of the people in a video, or of one person whose 2D keypoints are given.
@@ -87,8 +90,10 @@ class PoseLiftInferencer:
                  backend: Optional[str] = None) -> None:
         self._stride_given = input_stride is not None
         self._people = None if isinstance(pose2d, str) else pose2d
-        self._arguments_2d = (pose2d, pose2d_weights, det_model, det_weights, det_cat_ids, device,
-                              scope)
+        self._arguments_2d = dict(
+            pose2d=pose2d, pose2d_weights=pose2d_weights, det_model=det_model,
+            det_weights=det_weights, det_cat_ids=det_cat_ids, device=device, scope=scope,
+            allow_random_weights=allow_random_weights)
         self.lifter = ClipLifter(pose3d, one_of(weights, pose3d_weights), device, flip_test,
                                  batch_size, allow_random_weights, input_stride, precision, overlap,
                                  backend)
@@ -99,7 +104,7 @@ class PoseLiftInferencer:
     def people(self) -> PeopleEstimator:
         """Detector and 2D model, built at the first use."""
         if self._people is None:
-            self._people = PeopleEstimator(*self._arguments_2d)
+            self._people = PeopleEstimator(**self._arguments_2d)
         return self._people
 
     def video(self, source, *, fps: Optional[float] = None,
@@ -118,7 +123,11 @@ class PoseLiftInferencer:
             fps: Frames per second; defaults to what the file says.
             bboxes, adaptive: See :meth:`VideoInferencer.video`.
             min_score, min_frames, max_gap, tracker: See :class:`VideoInferencer`.
-            bbox_thr, nms_thr, batch_size: See :class:`PeopleEstimator`.
+            bbox_thr: Score from which a box is a person. By default boxes down to 0.1 are looked
+                at, and the tracker decides: weak ones continue a track and start none.
+            nms_thr: Of two boxes that overlap more (IoU) the weaker one is dropped; 0.6 by default,
+                because at MMPose's 0.3 one of two people who pass each other disappears [np].
+            batch_size: See :class:`PeopleEstimator`.
             smooth: 'one-euro' or 'savgol'.
             height: Standing height in metres, of everybody or by track_id.
             trajectory: Estimate where people are, by reprojection; ``focal`` in pixels, by default
@@ -135,20 +144,16 @@ class PoseLiftInferencer:
         """
         self.lifter.check_runs()
         stages = stages or Stages()
+        after = dict(smooth=smooth, height=height, trajectory=trajectory, focal=focal,
+                     ground=ground)
+        _check_after(**after)
         with _frames(source, fps) as frames:  # before any model is fetched
-            people = self.people.with_options(batch_size, bbox_thr, nms_thr)
-            poses = VideoInferencer(self.lifter, people, min_score, min_frames, max_gap,
+            people = self.people.with_options(batch_size, VIDEO_BBOX_THR if bbox_thr is None else
+                                              bbox_thr, nms_thr or VIDEO_NMS_THR)
+            poses = VideoInferencer(self.lifter, people, min_score, min_frames, max_gap, bbox_thr,
                                     tracker).video(frames, bboxes, adaptive, stages)
         with stages.time('after lifting'):
-            if smooth is not None:
-                poses = post_processing.smooth(poses, smooth)
-            if height is not None:
-                poses = post_processing.set_scale(poses, height)
-            if trajectory or focal is not None:
-                poses = post_processing.add_trajectory(poses, focal)
-            if ground:
-                poses = post_processing.to_ground(poses)
-        return poses
+            return after_lifting(poses, **after)
 
     def pictures(self, source, *, bboxes: Optional[Sequence[np.ndarray]] = None,
                  min_score: float = 0.3, bbox_thr: Optional[float] = None,
@@ -169,10 +174,16 @@ class PoseLiftInferencer:
             yield from VideoInferencer(self.lifter, people, min_score).pictures(
                 frames, bboxes, stages)
 
-    def stream(self, fps: float, look_ahead: int = 0, **options) -> PeopleStream:
+    def stream(self, fps: float, look_ahead: int = 0, *, bbox_thr: Optional[float] = None,
+               nms_thr: Optional[float] = None, **options) -> PeopleStream:
         """A live stream: see :class:`PeopleStream` for its options and what it gives."""
         self.lifter.check_runs()
-        return PeopleStream(self.lifter, self.people, fps, look_ahead, **options)
+        people = self.people.with_options(
+            None, VIDEO_BBOX_THR if bbox_thr is None else bbox_thr, nms_thr or VIDEO_NMS_THR)
+        if bbox_thr is not None:
+            options['tracker'] = dict(low_score=bbox_thr, high_score=bbox_thr, new_score=bbox_thr,
+                                      **options.get('tracker') or {})
+        return PeopleStream(self.lifter, people, fps, look_ahead, **options)
 
     def __call__(self, keypoints, image_size: Optional[Tuple[int, int]] = None,
                  skeleton: Optional[str] = None, fps: Optional[float] = None,
@@ -216,6 +227,11 @@ class PoseLiftInferencer:
         """
         self.lifter.check_runs()
         if _holds_frames(keypoints):
+            for name, value in dict(image_size=image_size, skeleton=skeleton, out_file=out_file,
+                                    key_frames=key_frames).items():
+                if value is not None:
+                    raise ValueError(f'{name}: only for 2D keypoints, and this is a video; use '
+                                     'video() and the writers of mmpose_lift.io.exporters')
             return self.video(keypoints, fps=fps)
         where = 'keypoints'
         if isinstance(keypoints, (str, Path)):
@@ -288,6 +304,36 @@ class PoseLiftInferencer:
     def lift(self, keypoints: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
         """(T, K, 2 or 3) pixels (and score) in the model's joint order to (T, K, 3) metres."""
         return self.lifter.lift(keypoints, image_size)
+
+
+def after_lifting(poses: VideoPoses, smooth: Optional[str] = None,
+                  height: Union[None, float, dict] = None, trajectory: bool = False,
+                  focal: Optional[float] = None, ground: bool = False) -> VideoPoses:
+    """What :meth:`PoseLiftInferencer.video` does last; its arguments say what.
+
+    Raises:
+        ValueError: Options out of range, or people whom they cannot be done to.
+    """
+    _check_after(smooth, height, trajectory, focal, ground)
+    if smooth is not None:
+        poses = post_processing.smooth(poses, smooth)
+    if height is not None:
+        poses = post_processing.set_scale(poses, height)
+    if trajectory or focal is not None:
+        poses = post_processing.add_trajectory(poses, focal)
+    return post_processing.to_ground(poses) if ground else poses
+
+
+def _check_after(smooth, height, trajectory, focal, ground) -> None:
+    """Refuse what cannot work before a whole video is read."""
+    if smooth is not None and smooth not in post_processing.SMOOTHERS:
+        raise ValueError(f'smooth: expected one of {", ".join(post_processing.SMOOTHERS)}, found '
+                         f'{smooth!r}')
+    for value in height.values() if isinstance(height, dict) else [height]:
+        if value is not None and not 0.3 < value < 3:
+            raise ValueError(f'height: expected metres, from 0.3 to 3, found {value!r}')
+    if focal is not None and not 0 < focal < np.inf:
+        raise ValueError(f'focal: expected a positive number of pixels, found {focal!r}')
 
 
 def one_of(weights: Optional[str], pose3d_weights: Optional[str]) -> Optional[str]:

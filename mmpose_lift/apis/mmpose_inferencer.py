@@ -107,9 +107,12 @@ class MMPoseInferencer(_MMPoseInferencer):
             **kwargs: MMPose's ``bbox_thr``, ``nms_thr``, ``bboxes`` (one array (n, 4 or 5) per
                 frame), ``return_vis``, ``show``, ``wait_time``, ``draw_bbox``, ``kpt_thr``,
                 ``black_background``, ``vis_out_dir``, ``pred_out_dir``; its other options are
-                taken and have no effect (``WITHOUT_EFFECT``). Ours: ``fps`` and
-                ``images_are_frames`` for pictures that are a video, ``look_ahead`` (frames) for
-                webcams, and the options of :meth:`PoseLiftInferencer.video`.
+                taken and have no effect (``WITHOUT_EFFECT``). ``bbox_thr`` and ``nms_thr`` are
+                0.3 by default for pictures; for videos see :meth:`PoseLiftInferencer.video`. Ours:
+                ``fps`` and ``images_are_frames`` for pictures that are a video, ``look_ahead``
+                (frames) for cameras, and the options of :meth:`PoseLiftInferencer.video` (videos)
+                and :class:`PeopleStream` (cameras). Files in ``pred_out_dir`` hold what MMPose
+                writes as ``instance_info``, and ``meta_info`` beside it, which says units and axes.
 
         Yields:
             dict: ``predictions``, for the one picture a list of people: ``keypoints`` (K, 3) in
@@ -133,11 +136,15 @@ class MMPoseInferencer(_MMPoseInferencer):
         options = {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
         if batch_size > 1:
             options['batch_size'] = batch_size
+        live = isinstance(inputs, str) and inputs.lower().startswith('webcam')
+        if pred_out_dir and live:
+            raise ValueError('pred_out_dir: a camera has no end at which a file could be written; '
+                             'take the predictions as they come')
         if out_dir is not None:
             vis_out_dir = vis_out_dir or f'{out_dir}/visualizations'
-            pred_out_dir = pred_out_dir or f'{out_dir}/predictions'
-        for folder in filter(None, (vis_out_dir, pred_out_dir)):
-            writable_folder(folder)  # not only when all the work is done
+            pred_out_dir = pred_out_dir or ('' if live else f'{out_dir}/predictions')
+        for folder in filter(None, (vis_out_dir, pred_out_dir)):  # not when all the work is done
+            writable_folder(Path(folder).parent if Path(folder).suffix else folder)
         samples = return_datasamples if return_datasample is None else return_datasample
         window = _Window(wait_time) if show else None
         drawing = dict(draw_bbox=draw_bbox, kpt_thr=kpt_thr, black_background=black_background)
@@ -152,31 +159,38 @@ class MMPoseInferencer(_MMPoseInferencer):
                 visualization=[picture[..., ::-1].copy()] if return_vis else [])
 
         with open_frames(inputs, fps=fps, frames_of_a_video=images_are_frames) as frames:
+            if window is not None:
+                window.still = not frames.is_clip
             if frames.kind == 'webcam':
-                if pred_out_dir:
-                    raise ValueError('pred_out_dir: a camera has no end at which a file could be '
-                                     'written; take the predictions as they come')
                 yield from self._live(frames, look_ahead, result, drawing if draw else None,
                                       vis_out_dir, window, options)
-            elif frames.fps is not None:
+            elif frames.is_clip:
                 yield from self._video(frames, result, drawing if draw else None, vis_out_dir,
                                        pred_out_dir, window, options)
             else:
                 yield from self._pictures(frames, result, drawing if draw else None, vis_out_dir,
-                                          pred_out_dir, options)
+                                          pred_out_dir, window, options)
 
     def _pictures(self, frames: FrameSource, result: Callable, drawing: Optional[dict],
-                  vis_out_dir: str, pred_out_dir: str, options: dict) -> Iterator[dict]:
+                  vis_out_dir: str, pred_out_dir: str, window: Optional['_Window'],
+                  options: dict) -> Iterator[dict]:
         from ..visualization import draw_people_picture, write_picture
-        for poses, image in self.inferencer.pictures(frames, **options):
-            name, picture = Path(poses.source).stem, None
-            if drawing is not None:
-                picture = draw_people_picture(poses, 0, image, **drawing)
-            if vis_out_dir:
-                write_picture(picture, Path(vis_out_dir) / f'{name}.png')
-            if pred_out_dir:
-                write_json(poses, Path(pred_out_dir) / f'{name}.json')
-            yield result(poses, 0, picture)
+        if Path(vis_out_dir).suffix and frames.num_frames > 1:
+            raise ValueError(f'vis_out_dir: expected a folder for {frames.num_frames} pictures, '
+                             f'found the file name {vis_out_dir!r}')
+        taken = set()
+        with ShownStages() if self.show_progress else nullcontext(Stages()) as stages:
+            for poses, image in self.inferencer.pictures(frames, stages=stages, **options):
+                name, picture = _free_name(Path(poses.source).stem, taken), None
+                if drawing is not None:
+                    picture = draw_people_picture(poses, 0, image, **drawing)
+                if vis_out_dir:
+                    write_picture(picture, _file_in(vis_out_dir, f'{name}.png'))
+                if pred_out_dir:
+                    write_json(poses, Path(pred_out_dir) / f'{name}.json')
+                yield result(poses, 0, picture)
+                if window is not None and window.closed:
+                    break
 
     def _video(self, frames: FrameSource, result: Callable, drawing: Optional[dict],
                vis_out_dir: str, pred_out_dir: str, window: Optional['_Window'],
@@ -191,9 +205,9 @@ class MMPoseInferencer(_MMPoseInferencer):
             return
         from ..visualization import PeopleScene, VideoWriter
         scene = PeopleScene(poses, **drawing)
-        with (VideoWriter(Path(vis_out_dir) / f'{name}.mp4', poses.fps, scene.size)
+        with (VideoWriter(_file_in(vis_out_dir, f'{name}.mp4'), poses.fps, scene.size)
               if vis_out_dir else nullcontext()) as writer, _kept(writer):
-            for frame, image in islice(frames, poses.num_frames):
+            for frame, image in islice(frames.readable(), poses.num_frames):
                 picture = scene.draw(frame, image)
                 if writer is not None:
                     writer.write(picture)
@@ -207,6 +221,15 @@ class MMPoseInferencer(_MMPoseInferencer):
               options: dict) -> Iterator[dict]:
         """Frames of a camera, each with its people as soon as ``look_ahead`` more have come."""
         from ..visualization import VideoWriter, draw_people_picture
+        for name in ('bboxes', 'batch_size'):
+            if options.pop(name, None) is not None and name == 'bboxes':
+                raise ValueError('bboxes: nobody knows the boxes of a camera in advance; use '
+                                 'PoseLiftInferencer.stream and its add(image, boxes=)')
+        if isinstance(options.get('smooth'), str):
+            if options['smooth'] != 'one-euro':
+                raise ValueError("smooth: expected 'one-euro' for a camera (others look ahead), "
+                                 f'found {options["smooth"]!r}')
+            options['smooth'] = {}
         stream = self.inferencer.stream(frames.fps, look_ahead, keep_images=drawing is not None,
                                         **options)
         name = frames.name.replace(':', '_')
@@ -217,7 +240,7 @@ class MMPoseInferencer(_MMPoseInferencer):
                 yield from stream.add(image, time.monotonic() - start)
             yield from stream.finish()
 
-        with (VideoWriter(Path(vis_out_dir) / f'{name}.mp4', frames.fps, (960, 540))
+        with (VideoWriter(_file_in(vis_out_dir, f'{name}.mp4'), frames.fps, (960, 540))
               if vis_out_dir else nullcontext()) as writer, _kept(writer):
             for frame in lifted():
                 poses, picture = _one_frame(frame, frames, self.inferencer), None
@@ -228,6 +251,21 @@ class MMPoseInferencer(_MMPoseInferencer):
                 yield result(poses, 0, picture)
                 if window is not None and window.closed:
                     break
+
+
+def _file_in(folder: str, name: str) -> Path:
+    """A file of that name in the folder, or, as in MMPose, the file that is named instead."""
+    return Path(folder) if Path(folder).suffix else Path(folder) / name
+
+
+def _free_name(stem: str, taken: set) -> str:
+    """The stem, numbered if another picture has it."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f'{stem}_{number}'
+    taken.add(name)
+    return name
 
 
 @contextmanager
@@ -283,16 +321,17 @@ def _data_sample(poses: VideoPoses, instances: List[dict]) -> PoseDataSample:
 
 
 class _Window:
-    """A window on the screen."""
+    """A window on the screen. Pictures stay for ``wait_time`` seconds, or, with 0, until a key is
+    pressed; frames of a video for an instant. Escape closes it."""
 
     def __init__(self, wait_time: float) -> None:
-        self._wait = max(1, round(1000 * wait_time))
-        self.closed = False
+        self._wait = round(1000 * wait_time)
+        self.still, self.closed = True, False
 
     def show(self, title: str, picture: np.ndarray) -> None:
         try:
             cv2.imshow(title, picture)
-            self.closed = cv2.waitKey(self._wait) & 0xFF == 27  # escape, as in MMPose
+            self.closed = cv2.waitKey(self._wait if self.still else 1) & 0xFF == 27
         except cv2.error as error:
             raise OSError('show: no window can be opened (no display, or OpenCV without a user '
                           f'interface): {str(error).strip()}; use vis_out_dir instead') from error

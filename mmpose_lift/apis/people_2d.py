@@ -3,11 +3,13 @@
 import copy
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 from urllib.error import URLError
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmpose.apis.inferencers import Pose2DInferencer
 from mmpose.evaluation.functional import nms
 
@@ -55,21 +57,31 @@ class PeopleEstimator:
         device: 'cpu', 'cuda', ... Defaults to the best there is.
         scope: Registry scope of the 2D model.
         batch_size: People per forward pass of the 2D model, and pictures per pass of the detector.
-        bbox_thr: Boxes of a lower score are dropped. The default is that of ByteTrack's second
-            association, for which the tracker wants to see weak boxes as well.
-        nms_thr: Of two boxes that overlap more (IoU) the weaker one is dropped. Higher than
-            MMPose's 0.3, at which one of two people who pass each other disappears [np].
+        bbox_thr: Boxes of a lower score are dropped.
+        nms_thr: Of two boxes that overlap more (IoU) the weaker one is dropped.
+        allow_random_weights: Run a config without a checkpoint.
 
     Raises:
-        ValueError: A 2D model whose joints are not mapped to those of the 3D models.
+        ValueError: A config without a checkpoint, a 2D model whose joints are not mapped to those
+            of the 3D models, or an option out of range.
+        ConnectionError: Published weights that cannot be fetched.
     """
 
     def __init__(self, pose2d: str = 'human', pose2d_weights: Optional[str] = None,
                  det_model: Optional[str] = None, det_weights: Optional[str] = None,
                  det_cat_ids=None, device: Optional[str] = None, scope: str = 'mmpose',
-                 batch_size: int = 16, bbox_thr: float = 0.1, nms_thr: float = 0.6) -> None:
-        if batch_size < 1:
-            raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
+                 batch_size: int = 16, bbox_thr: float = 0.3, nms_thr: float = 0.3,
+                 allow_random_weights: bool = False) -> None:
+        _check_options(batch_size, bbox_thr, nms_thr)
+        det_cat_ids = 0 if det_cat_ids is None else det_cat_ids
+        for kind, model, weights in (('pose2d', pose2d, pose2d_weights),
+                                     ('det', det_model, det_weights)):
+            given = isinstance(model, Config) or model is not None and Path(model).is_file()
+            if given and weights is None and not allow_random_weights:
+                name = 'det_model' if kind == 'det' else kind
+                raise ValueError(f'{name}={model!r}: a config without weights, whose output would '
+                                 f'be noise; give {kind}_weights= (--{kind}-weights), or the name '
+                                 'of a model with published ones')
         with _fetching(f'pose2d={pose2d!r}', 'pose2d_weights'):
             self._pose2d = _Pose2D(pose2d, pose2d_weights, device, scope, det_model, det_weights,
                                    det_cat_ids)
@@ -83,6 +95,7 @@ class PeopleEstimator:
     def with_options(self, batch_size: Optional[int] = None, bbox_thr: Optional[float] = None,
                      nms_thr: Optional[float] = None) -> 'PeopleEstimator':
         """The same models with other options; None keeps an option."""
+        _check_options(*(1 if x is None else x for x in (batch_size, bbox_thr, nms_thr)))
         other = copy.copy(self)
         for name, value in dict(batch_size=batch_size, bbox_thr=bbox_thr, nms_thr=nms_thr).items():
             if value is not None:
@@ -110,8 +123,7 @@ class PeopleEstimator:
                 raise ValueError(f'bboxes: the 2D model {self.name!r} finds people by itself and '
                                  'takes no boxes; leave them out')
             return self._one_stage(images)
-        found = self.detect(images) if boxes is None else [
-            _check_boxes(given, number) for number, given in enumerate(boxes)]
+        found = self.detect(images) if boxes is None else check_boxes(boxes, 'picture')
         keypoints = self.estimate(images, [b[:, :4] for b in found])
         return [People(b[:, :4], b[:, 4], k) for b, k in zip(found, keypoints)]
 
@@ -133,6 +145,7 @@ class PeopleEstimator:
 
     def _people_boxes(self, found) -> np.ndarray:
         people = np.isin(found.labels, self._pose2d.det_cat_ids) & (found.scores > self.bbox_thr)
+        people &= (found.bboxes[:, 2:] > found.bboxes[:, :2]).all(axis=1)  # not cut to nothing
         boxes = np.concatenate([found.bboxes, found.scores[:, None]], axis=1)[people]
         return boxes[nms(boxes, self.nms_thr)].astype(np.float32) if len(boxes) else np.empty(
             (0, 5), np.float32)
@@ -196,16 +209,39 @@ def _with_scores(keypoints, scores) -> np.ndarray:
                           axis=-1).astype(np.float32)
 
 
-def _check_boxes(boxes, picture: int) -> np.ndarray:
-    """(n, 5) float32 with a score."""
-    array = np.asarray(boxes, dtype=np.float32)
-    if array.size == 0:
+def check_boxes(bboxes: Sequence, what: str = 'frame') -> List[np.ndarray]:
+    """Given boxes as (n, 5) float32 each, with a score of 1 where none is given.
+
+    Args:
+        bboxes: For each picture (n, 4) x1, y1, x2, y2 or (n, 5) with a score, in pixels.
+        what: What the numbers in messages count.
+
+    Raises:
+        ValueError: Boxes that are not such arrays.
+    """
+    return [_check_boxes(boxes, f'bboxes: {what} {number}') for number, boxes in enumerate(bboxes)]
+
+
+def _check_boxes(boxes, where: str) -> np.ndarray:
+    try:
+        array = np.asarray(boxes, dtype=np.float32)
+    except (TypeError, ValueError):
+        array = np.full((1, 0), np.nan)
+    if array.size == 0 and array.shape != (1, 0):
         return np.empty((0, 5), np.float32)
     if array.ndim != 2 or array.shape[1] not in (4, 5) or not np.isfinite(array).all():
-        raise ValueError(f'bboxes: picture {picture}: expected finite boxes (n, 4) x1, y1, x2, y2 '
-                         f'or (n, 5) with a score, found {array.shape}')
-    if (array[:, 2:4] <= array[:, :2]).any():
-        raise ValueError(f'bboxes: picture {picture}: expected x1, y1, x2, y2 with x1 < x2 and '
-                         f'y1 < y2, found {array[(array[:, 2:4] <= array[:, :2]).any(1)][0]}; '
-                         'are they x, y, width, height?')
+        raise ValueError(f'{where}: expected finite boxes (n, 4) x1, y1, x2, y2 or (n, 5) with a '
+                         f'score, found {short_repr(boxes)}')
+    empty = (array[:, 2:4] <= array[:, :2]).any(axis=1)
+    if empty.any():
+        raise ValueError(f'{where}: expected x1, y1, x2, y2 with x1 < x2 and y1 < y2, found '
+                         f'{array[empty][0, :4].tolist()}; are they x, y, width, height?')
     return array if array.shape[1] == 5 else np.pad(array, [(0, 0), (0, 1)], constant_values=1)
+
+
+def _check_options(batch_size: int, bbox_thr: float, nms_thr: float) -> None:
+    if batch_size < 1:
+        raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
+    for name, value in (('bbox_thr', bbox_thr), ('nms_thr', nms_thr)):
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name}: expected 0 to 1, found {value}')

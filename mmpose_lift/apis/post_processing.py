@@ -27,7 +27,7 @@ from ..io.video_poses import (
 __all__ = ['add_trajectory', 'make_absolute', 'set_scale', 'smooth', 'to_ground']
 
 # method: its name, the filter, and whose arguments its options are
-_SMOOTHERS = {'one-euro': ('One-Euro', one_euro, OneEuroFilter),
+SMOOTHERS = {'one-euro': ('One-Euro', one_euro, OneEuroFilter),
               'savgol': ('Savitzky-Golay', savitzky_golay, savitzky_golay)}
 _NOT_OPTIONS = ('points', 'fps', 'times')
 
@@ -44,9 +44,9 @@ def smooth(poses: VideoPoses, method: str = 'one-euro', **options: float) -> Vid
     Raises:
         ValueError: Unknown method or option, a value out of range, or people without 3D poses.
     """
-    if method not in _SMOOTHERS:
-        raise ValueError(f'method: expected one of {", ".join(_SMOOTHERS)}, found {method!r}')
-    name, function, source = _SMOOTHERS[method]
+    if method not in SMOOTHERS:
+        raise ValueError(f'method: expected one of {", ".join(SMOOTHERS)}, found {method!r}')
+    name, function, source = SMOOTHERS[method]
     values = {key: parameter.default for key, parameter
               in inspect.signature(source).parameters.items() if key not in _NOT_OPTIONS}
     unknown = sorted(set(options) - set(values))

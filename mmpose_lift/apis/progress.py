@@ -1,6 +1,7 @@
 """Stages of a long job: timed, shown where wanted, stopped in order when the user asks for it."""
 
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, Optional
@@ -39,6 +40,7 @@ class ShownStages(Stages):
     """Stages with a progress bar each, and the time left, in the terminal.
 
     As a context manager it turns the first Ctrl-C into ``stopped``; the second one interrupts.
+    (In a thread other than the main one, where Python lets nobody do that, it leaves Ctrl-C alone.)
     """
 
     def __init__(self) -> None:
@@ -71,13 +73,16 @@ class ShownStages(Stages):
         self._bars.update(task, total=done, completed=done)
 
     def __enter__(self) -> 'ShownStages':
-        self._handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._handler = None
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, self._interrupt)
         self._bars.start()
         return self
 
     def __exit__(self, *error) -> None:
         self._bars.stop()
-        signal.signal(signal.SIGINT, self._handler)
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
 
     def _interrupt(self, number, frame) -> None:
         self.stopped = True

@@ -109,6 +109,20 @@ class FrameSource:
         self._pass = self._frames(wanted or (lambda index: True))
         return self._pass
 
+    def readable(self, wanted: Optional[Callable[[int], bool]] = None
+                 ) -> Iterator[Tuple[int, Optional[np.ndarray]]]:
+        """As :meth:`select`, with None also for pictures that cannot be read, told in a warning."""
+        frames = self.select(wanted)
+        while True:
+            try:
+                index, frame = next(frames)
+            except StopIteration:
+                return
+            except UnreadableFrameError as error:
+                warnings.warn(f'{error}; it is left out')
+                index, frame = error.index, None
+            yield index, frame
+
     def __enter__(self) -> 'FrameSource':
         return self
 

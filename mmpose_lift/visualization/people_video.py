@@ -135,7 +135,7 @@ def write_people_video(poses: VideoPoses, path: Union[str, Path],
                     break
                 image = None
                 if images is not None:
-                    with stages.time('decode'):
+                    with stages.time('decode again'):
                         number, image = next(images, (None, None))
                     if number != frame:
                         found = 'no more' if number is None else f'number {number}'

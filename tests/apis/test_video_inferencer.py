@@ -40,8 +40,8 @@ class Given:
     name, detector, convention, topdown = 'given', 'given', 'coco', True
     num_keypoints, batch_size = 17, 4
 
-    def __init__(self, keypoints):
-        self.keypoints, self.asked = keypoints, []
+    def __init__(self, keypoints, score=0.9):
+        self.keypoints, self.score, self.asked = keypoints, score, []
 
     def with_options(self, *options):
         return self
@@ -52,16 +52,18 @@ class Given:
             number = int(image[4, 4, 0])
             people = self.keypoints[number]
             boxes = np.concatenate([people[..., :2].min(1) - 3, people[..., :2].max(1) + 3,
-                                    np.full((len(people), 1), 0.9)], axis=1)
+                                    np.full((len(people), 1), self.score)], axis=1)
             found.append(boxes.astype(np.float32))
         return found
 
-    def __call__(self, images, boxes=None):
-        boxes = self.detect(images) if boxes is None else boxes
+    def estimate(self, images, boxes):
         numbers = [int(image[4, 4, 0]) for image in images]
         self.asked += numbers
-        return [People(b[:, :4], b[:, 4], self.keypoints[n][:len(b)])
-                for n, b in zip(numbers, boxes)]
+        return [self.keypoints[n][:len(b)] for n, b in zip(numbers, boxes)]
+
+    def __call__(self, images, boxes=None):
+        boxes = self.detect(images)
+        return [People(b[:, :4], b[:, 4], k) for b, k in zip(boxes, self.estimate(images, boxes))]
 
 
 @pytest.fixture(scope='module')
@@ -166,11 +168,35 @@ def test_adaptive_key_frames(sparse, monkeypatch):
     monkeypatch.setattr(sparse.lifter, 'adaptive_key_frames', lambda people, frames, fps: fast)
     sparse._people = Given(walkers(200))
     poses = sparse.video(pictures(200), fps=50, adaptive=True)
-    assert sorted(sparse.people.asked) == fast.tolist()
+    assert poses.complete and sorted(sparse.people.asked) == fast.tolist()
     assert [t.detected.sum() for t in poses.tracks] == [len(fast)] * 2
     for before, after in zip(calm.tracks, poses.tracks):
         moved = np.abs(after.keypoints_3d - before.keypoints_3d).max(axis=(1, 2))
         assert moved[85:115].max() > 1e-4 and (moved[150:] < 1e-5).all()
+
+
+def test_stopped_in_the_second_pass_keeps_the_first(sparse, monkeypatch):
+    wide = sparse.lifter.key_frame_numbers(200, 50, sparse.lifter.slow_stride)
+
+    class Impatient(Stages):
+        def stage(self, name, total=None):
+            self.stopped = name == 'fast motion'
+            return super().stage(name, total)
+
+    sparse._people = Given(walkers(200))
+    monkeypatch.setattr(sparse.lifter, 'adaptive_key_frames',
+                        lambda people, frames, fps: np.union1d(wide, np.arange(80, 121, 5)))
+    poses = sparse.video(pictures(200), fps=50, adaptive=True, stages=Impatient())
+    assert not poses.complete and [len(t) for t in poses.tracks] == [200, 200]
+
+
+def test_missed_key_frames_have_no_score(sparse):
+    keypoints = list(walkers(200))
+    keypoints[60:90] = [k[:0] for k in keypoints[60:90]]
+    sparse._people = Given(keypoints)
+    track = sparse.video(pictures(200), fps=50).tracks[0]
+    assert (track.keypoints_2d[56:85, :, 2] == 0).all()
+    assert (track.keypoints_2d[:50, :, 2] > 0.5).all()
 
 
 def test_adaptive_is_for_models_of_key_frames(sparse):
@@ -196,7 +222,7 @@ def test_stopped_by_the_user(inferencer):
     assert [len(t) for t in poses.tracks] == [poses.num_frames] * 2
 
 
-def test_frames_that_cannot_be_read_are_frames_without_people(inferencer, tmp_path):
+def test_frames_that_cannot_be_read_are_frames_without_people(inferencer, drop_in, tmp_path):
     for number, picture in enumerate(pictures(20)):
         cv2.imwrite(str(tmp_path / f'{number}.png'), picture)
     (tmp_path / '7.png').write_bytes(b'not a picture')
@@ -204,17 +230,82 @@ def test_frames_that_cannot_be_read_are_frames_without_people(inferencer, tmp_pa
         poses = inferencer(walkers(60)).video(tmp_path, fps=50)
     assert poses.num_frames == 20 and len(poses.tracks) == 2
     assert not poses.tracks[0].detected[7] and poses.tracks[0].detected.sum() == 19
+    with pytest.warns(UserWarning, match='7.png'):
+        results = list(drop_in(walkers(60))(str(tmp_path), fps=50, images_are_frames=True,
+                                            return_vis=True))
+    assert len(results) == 20 and all(len(r['visualization']) == 1 for r in results)
 
 
 @pytest.mark.parametrize('options, message', [
     (dict(bboxes=[[[1, 2, 3, 4]]] * 3), 'bboxes: expected one array'),
+    (dict(bboxes=[[[9, 2, 3, 4]]] * 12), 'frame 0.*x1 < x2'),
+    (dict(bboxes=[[]] * 11 + [[[1, 2], [3]]]), 'frame 11: expected finite boxes'),
     (dict(smooth='sometimes'), 'sometimes'),
+    (dict(height=175), 'metres'),
+    (dict(focal=-2), 'focal'),
     (dict(fps=-1), 'fps'),
     (dict(fps=None), 'fps'),
 ])
-def test_wrong_options(inferencer, options, message):
+def test_wrong_options_are_told_before_anything_is_read(inferencer, options, message):
+    one = inferencer(walkers(12))
     with pytest.raises(ValueError, match=message):
-        inferencer(walkers(12)).video(pictures(12), **{'fps': 50, **options})
+        one.video(pictures(12), **{'fps': 50, **options})
+    assert not one.people.asked
+
+
+def test_joints_that_the_2d_model_lacks_are_told_before_anything_is_read(inferencer, monkeypatch):
+    one = inferencer(walkers(12))
+    monkeypatch.setattr(Given, 'convention', 'humaneva')
+    monkeypatch.setattr(Given, 'num_keypoints', 15)
+    with pytest.raises(ValueError, match='humaneva'):
+        one.video(pictures(12), fps=50)
+    assert not one.people.asked
+
+
+def test_scores_of_boxes(inferencer):
+    """Given boxes are people; a detector's weak ones are, if the user says so."""
+    one = inferencer(walkers(12 * 4)[:12])
+    one._people.score = 0.5
+    assert one.video(pictures(12), fps=50).tracks == []
+    assert len(one.video(pictures(12), fps=50, bbox_thr=0.4).tracks) == 2
+    boxes = [b for b in one.people.detect(pictures(12))]
+    assert len(one.video(pictures(12), fps=50, bboxes=boxes).tracks) == 2
+
+
+def test_long_gaps_where_wanted(inferencer):
+    keypoints = list(walkers(200, people=1)[:120])
+    keypoints[40:100] = [k[:0] for k in keypoints[40:100]]
+    assert len(inferencer(keypoints).video(pictures(120), fps=30).tracks) == 2
+    [track] = inferencer(keypoints).video(pictures(120), fps=30, max_gap=3).tracks
+    assert len(track) == 120
+
+
+def test_boxes_that_the_tracker_never_sees(monkeypatch):
+    """Detector boxes that the border cuts to nothing, and weak ones in pictures."""
+    from types import SimpleNamespace
+
+    from mmpose_lift.apis import PeopleEstimator
+    people = PeopleEstimator('rendered_human', device='cpu')
+    people._pose2d.det_cat_ids = (0, )
+    found = SimpleNamespace(
+        labels=np.array([0, 0, 0, 1]), scores=np.array([0.9, 0.8, 0.15, 0.9], np.float32),
+        bboxes=np.array([[0, 0, 9, 9], [5, 0, 5, 9], [20, 0, 30, 9], [40, 0, 50, 9]], np.float32))
+    assert len(people._people_boxes(found)) == 1
+    assert len(people.with_options(bbox_thr=0.1)._people_boxes(found)) == 2
+    with pytest.raises(ValueError, match='batch_size'):
+        people.with_options(batch_size=0)
+
+
+def test_models_without_weights_are_refused(root_dir):
+    from mmpose_lift.apis import PeopleEstimator
+    [config] = (root_dir / 'configs/body_2d_keypoint/rendered_people').glob('*.py')
+    with pytest.raises(ValueError, match='pose2d_weights'):
+        PeopleEstimator(str(config), device='cpu')
+
+
+def test_options_for_keypoints_with_a_video(inferencer):
+    with pytest.raises(ValueError, match='out_file: only for 2D keypoints'):
+        inferencer(walkers(12))(pictures(12), fps=50, out_file='x.npz')
 
 
 def test_options_after_lifting(inferencer):
@@ -279,6 +370,11 @@ def test_pictures_are_independent(drop_in, tmp_path):
     assert [len(r['predictions'][0]) for r in results] == [2, 2, 2]
     assert sorted(p.name for p in (tmp_path / 'pred').iterdir()) == [f'p{n}.json' for n in range(3)]
     assert len(list((tmp_path / 'vis').iterdir())) == 3
+    (tmp_path / 'other').mkdir()
+    cv2.imwrite(str(tmp_path / 'other/p0.png'), pictures(1)[0])
+    list(inferencer([str(tmp_path / 'p0.png'), str(tmp_path / 'other/p0.png')],
+                    pred_out_dir=str(tmp_path / 'two')))
+    assert sorted(p.name for p in (tmp_path / 'two').iterdir()) == ['p0.json', 'p0_2.json']
     [alone] = inferencer(str(tmp_path / 'p2.png'))
     assert alone['predictions'] == results[2]['predictions']
     [array] = inferencer(cv2.imread(str(tmp_path / 'p0.png')))
@@ -306,13 +402,16 @@ def test_camera(drop_in, monkeypatch, tmp_path):
     monkeypatch.setattr(cv2, 'VideoCapture', Camera)
     keypoints = walkers(60)
     with pytest.warns(UserWarning, match='no more pictures'):
-        results = list(drop_in(keypoints)('webcam:0', look_ahead=2, vis_out_dir=str(tmp_path)))
+        results = list(drop_in(keypoints)('webcam:0', look_ahead=2, out_dir=str(tmp_path),
+                                           bbox_thr=0.2, smooth='one-euro'))
     assert len(results) >= 19 and len(results[5]['predictions'][0]) == 2
     monkeypatch.undo()
-    assert cv2.VideoCapture(str(tmp_path / 'webcam_0.mp4')).read()[0]
+    assert cv2.VideoCapture(str(tmp_path / 'visualizations/webcam_0.mp4')).read()[0]
     with pytest.raises(ValueError, match='pred_out_dir'):
         monkeypatch.setattr(cv2, 'VideoCapture', Camera)
         list(drop_in(keypoints)('webcam:0', pred_out_dir=str(tmp_path)))
+    with pytest.raises(ValueError, match='webcam:0: a camera has no end'):
+        drop_in(keypoints).inferencer.video('webcam:0')
 
 
 def test_data_samples(drop_in):

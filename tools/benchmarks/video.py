@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 import mmpose_lift  # noqa: F401  (registration)
-from mmpose_lift.apis import ClipLifter, People, PoseLiftInferencer, Stages
+from mmpose_lift.apis import ClipLifter, PoseLiftInferencer, Stages
 from mmpose_lift.io.exporters import write_video_poses
 from mmpose_lift.io.frames import open_frames
 from mmpose_lift.rendering.people import TwoPeopleVideo
@@ -97,11 +98,13 @@ def print_stages(video: RenderedVideo, folder: Path) -> None:
                                     pose2d='rendered_human')
     stages = Stages()
     poses = inferencer.video(video.path, bboxes=video.boxes, stages=stages)
+    stitching = time_beside_network(inferencer.lifter, poses)
     with stages.time('writing'):
         write_video_poses(poses, folder, 'poses', ['json', 'npz'])
     with open_frames(video.path) as frames:
         write_people_video(poses, folder / 'poses.mp4', frames, stages=stages)
     spent = {name: 1000 * seconds / video.num_frames for name, seconds in stages.seconds.items()}
+    spent['stitching'] = 1000 * stitching / video.num_frames
     rest = sum(ms for name, ms in spent.items() if name not in NETWORKS)
     print(f'\n{video.num_frames} frames of {SIZE[0]}x{SIZE[1]} with {len(poses.tracks)} people, '
           'demo_mixste and rendered_human, ms per frame')
@@ -109,6 +112,17 @@ def print_stages(video: RenderedVideo, folder: Path) -> None:
         note = 'network' if name in NETWORKS else f'{1000 / ms:.0f} frames/s' if ms else ''
         print(f'  {name:<16}{ms:8.3f}   {note}')
     print(f'  all but networks{rest:8.3f}')
+
+
+def time_beside_network(lifter: ClipLifter, poses) -> float:
+    """Seconds of resampling, windows and stitching: lifting with a network that does nothing."""
+    network = lifter.forward
+    lifter.forward = lambda inputs: np.zeros((*inputs.shape[:3], 3), np.float32)
+    start = time.perf_counter()
+    lifter.lift_people_at([track.keypoints_2d for track in poses.tracks], poses.image_size,
+                          fps=poses.fps)
+    lifter.forward = network
+    return time.perf_counter() - start
 
 
 def print_strides(video: RenderedVideo) -> None:
@@ -165,14 +179,10 @@ class _GivenKeypoints:
             boxes.append(box.astype(np.float32))
         return boxes
 
-    def __call__(self, images, boxes=None):
-        people = []
-        for box in self.detect(images) if boxes is None else boxes:
-            centre = (box[:, :2] + box[:, 2:4]) / 2
-            keypoints = np.concatenate(
-                [self._pose + centre[:, None], np.ones((2, 17, 1))], axis=2)
-            people.append(People(box[:, :4], box[:, 4], keypoints.astype(np.float32)))
-        return people
+    def estimate(self, images, boxes):
+        centres = [(box[:, :2] + box[:, 2:4]) / 2 for box in boxes]
+        return [np.concatenate([self._pose + centre[:, None], np.ones((2, 17, 1))], axis=2)
+                .astype(np.float32) for centre in centres]
 
 
 def peak_memory(num_frames: int) -> float:
