@@ -4,6 +4,7 @@ import pytest
 from mmpose_lift.apis.resampling import (
     even_rate,
     frame_times,
+    from_model_grid,
     interpolate,
     model_grid,
     nearest_frames,
@@ -41,10 +42,47 @@ def test_there_and_back_again(fps):
     assert np.abs(seen - motion(grid))[inside].max() <= bound
     np.testing.assert_array_equal(seen[~inside], np.repeat(keypoints[-1:], (~inside).sum(), axis=0))
     # the true motion on the grid, back at the frames; its last point shows the last frame
-    knots = np.minimum(grid, times[-1])
-    back = interpolate(motion(knots), knots, times, cubic=True)
+    back = from_model_grid(motion(np.minimum(grid, times[-1])), grid, times)
     assert np.abs(back - keypoints).max() <= 100 * (2 * np.pi * 1.5 / RATE) ** 2 / 8
     np.testing.assert_allclose(back[[0, -1]], keypoints[[0, -1]], atol=1e-9)
+
+
+def ends_behind(steps):
+    """Seconds of uneven frames of which the last is so many steps of the grid after the first."""
+    times = uneven(3, 120)
+    return (times - times[0]) * steps / RATE / (times[-1] - times[0])
+
+
+@pytest.mark.parametrize('times', [
+    frame_times(1002, 59.94), frame_times(1207, 119.88), ends_behind(150.001), ends_behind(150.1),
+    ends_behind(150.3)], ids=['59.94', '119.88', 'uneven', 'uneven .1', 'uneven .3'])
+def test_noise_does_not_grow_where_the_last_interval_is_short(times):
+    grid = model_grid(times, RATE)
+    knots = np.minimum(grid, times[-1])
+    assert knots[-1] - knots[-2] < 0.31 / RATE
+    noise = np.random.default_rng(0).normal(0, 1, (len(grid), 17, 2))  # mm
+    error = np.abs(from_model_grid(motion(knots) + noise, grid, times) - motion(times))
+    assert error[-10:].max() < 4 and error.max() < 6
+
+
+def test_errors_grow_little_wherever_the_clip_ends():
+    for steps in np.add.outer([1, 2, 40], [1e-5, 1e-3, 0.1, 0.249, 0.251, 0.5, 0.75, 1]).flat:
+        times = np.linspace(0, steps / RATE, 997)
+        grid = model_grid(times, RATE)
+        weights = from_model_grid(np.eye(len(grid)), grid, times)
+        assert np.abs(weights).sum(axis=1).max() < (2.1 if len(grid) > 3 else 2.6)
+        np.testing.assert_allclose(weights.sum(axis=1), 1)
+        np.testing.assert_allclose(weights[[0, -1]][:, [0, -1]], np.eye(2), atol=1e-9)
+
+
+@pytest.mark.parametrize('steps', [0.1, 1, 1.001, 2.001])
+def test_the_shortest_clips(steps):
+    times = np.linspace(0, steps / RATE, 5)
+    grid = model_grid(times, RATE)
+    line = np.minimum(grid, times[-1]).astype(np.float32)
+    back = from_model_grid(line, grid, times)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, times, atol=1e-8)
 
 
 def test_a_cubic_is_closer_than_a_line():

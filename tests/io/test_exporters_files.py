@@ -15,6 +15,7 @@ from mmpose_lift.io.exporters import (
     write_npz,
     write_video_poses,
 )
+from mmpose_lift.io.exporters.export import check_formats
 from mmpose_lift.io.keypoint_sequence import read_keypoint_sequence
 from tests.video_poses_example import example_poses
 
@@ -188,6 +189,8 @@ def test_nobody_in_the_video(tmp_path):
 def test_unknown_format(tmp_path, formats, message):
     with pytest.raises(ValueError, match=message):
         write_video_poses(example_poses(), tmp_path, 'clip', formats)
+    with pytest.raises(ValueError, match=message):
+        check_formats(formats)
     assert not list(tmp_path.iterdir())
 
 

@@ -67,7 +67,7 @@ def weights(root_dir, tmp_path_factory):
 def done(root_dir, scene, weights, tmp_path_factory):
     out = tmp_path_factory.mktemp('out')
     options = ['--weights', weights, '--bboxes', scene.bboxes, '--out-dir', out, '--video',
-               '--picture', '--formats', 'json', 'npz', 'bvh', 'csv', 'trc']
+               '--picture', '--rerun', '--formats', 'json', 'npz', 'bvh', 'csv', 'trc']
     result = subprocess.run([sys.executable, *command(root_dir, scene.path, options)],
                             capture_output=True, text=True, check=True)
     return out, result
@@ -76,7 +76,7 @@ def done(root_dir, scene, weights, tmp_path_factory):
 def test_files_and_summary(done):
     out, result = done
     names = {p.name for p in out.iterdir()}
-    assert {'two.json', 'two.npz', 'two.csv', 'two_3d.mp4', 'two_3d.png', 'two_person0.bvh',
+    assert {'two.json', 'two.npz', 'two.csv', 'two_3d.mp4', 'two_3d.png', 'two_3d.rrd', 'two_person0.bvh',
             'two_person1.bvh', 'two_person0.trc', 'two_person1.trc'} <= names
     assert not [n for n in names if 'partial' in n]
     summary = result.stdout.splitlines()[-2]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Iterable, List, Optional, Sequence, Union
+from typing import Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -19,10 +19,30 @@ PER_PERSON = {'bvh': write_bvh, 'trc': write_trc}
 _NEED_3D = ('csv', 'bvh', 'trc')
 
 
+def check_formats(formats: Union[str, Sequence[str]]) -> List[str]:
+    """The formats as a list, where all of them can be written here; for a check before long work.
+
+    Args:
+        formats: Some of ``FORMATS``, or one.
+
+    Raises:
+        ValueError: Unknown format.
+        ImportError: 'rerun' is asked for, and its package is missing or not the version that fits.
+    """
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise ValueError(f'formats: expected some of {", ".join(FORMATS)}, found '
+                         f'{", ".join(map(repr, unknown))}')
+    if 'rerun' in formats:
+        import_rerun()
+    return formats
+
+
 def write_video_poses(poses: VideoPoses, out_dir: Union[str, Path], stem: str,
                       formats: Union[str, Sequence[str]] = ('json', 'npz'),
-                      frames: Optional[Iterable[np.ndarray]] = None,
-                      video: Optional[Union[str, Path]] = None) -> List[Path]:
+                      frames: Optional[Iterable[Tuple[int, Optional[np.ndarray]]]] = None
+                      ) -> List[Path]:
     """Write the poses of a video in several formats.
 
     Files are ``<stem>.json``, ``.npz``, ``.csv`` and ``.rrd`` (rerun) for all people together, and
@@ -32,33 +52,26 @@ def write_video_poses(poses: VideoPoses, out_dir: Union[str, Path], stem: str,
         out_dir: Folder; it is made.
         stem: Name without suffix.
         formats: Some of ``FORMATS``, or one.
-        frames, video: Pictures for the rerun recording, see
+        frames: (number, image or None) of each frame for the rerun recording, see
             :func:`~mmpose_lift.io.exporters.write_rerun`.
 
     Returns:
         Every file written, also the descriptions beside CSV, BVH and TRC.
 
     Raises:
-        ValueError: Unknown format, a format that needs 3D keypoints where people were found and
-            none was lifted, or ``poses`` that contradict themselves.
+        ValueError, ImportError: As :func:`check_formats`; also a format that needs 3D keypoints
+            where people were found and none was lifted, or ``poses`` that contradict themselves.
         OSError: The folder can not be written.
-        ImportError: 'rerun' is asked for and its package is missing or too new.
 
     These are raised before anything is written.
     """
-    formats = [formats] if isinstance(formats, str) else list(formats)
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise ValueError(f'formats: expected some of {", ".join(FORMATS)}, found '
-                         f'{", ".join(map(repr, unknown))}')
+    formats = check_formats(formats)
     check_poses(poses)
     lifted = [track for track in poses.tracks if track.keypoints_3d is not None]
     if poses.tracks and not lifted and set(formats) & set(_NEED_3D):
         raise ValueError(f'formats: {", ".join(name for name in formats if name in _NEED_3D)} need '
                          f'3D keypoints, and no person of {poses.source} has any; lift them first, '
                          'or choose json, npz or rerun')
-    if 'rerun' in formats:
-        import_rerun()
     out_dir = writable_folder(out_dir)
     written: List[Path] = []
     for name in formats:
@@ -69,7 +82,7 @@ def write_video_poses(poses: VideoPoses, out_dir: Union[str, Path], stem: str,
         elif name == 'csv':
             written += write_csv(poses, out_dir / f'{stem}.csv')
         elif name == 'rerun':
-            written.append(write_rerun(poses, out_dir / f'{stem}.rrd', frames, video))
+            written.append(write_rerun(poses, out_dir / f'{stem}.rrd', frames))
         else:
             writer = write_json if name == 'json' else write_npz
             written.append(writer(poses, out_dir / f'{stem}.{name}'))

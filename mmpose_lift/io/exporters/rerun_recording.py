@@ -1,8 +1,7 @@
 """Poses of a video as a rerun recording: 2D over the pictures beside 3D, on two time lines."""
 
-from itertools import islice
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Union
+from typing import Iterable, Iterator, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -28,8 +27,7 @@ FILLED_BOX = (150, 150, 150)
 
 
 def write_rerun(poses: VideoPoses, path: Union[str, Path],
-                frames: Optional[Iterable[np.ndarray]] = None,
-                video: Optional[Union[str, Path]] = None) -> Path:
+                frames: Optional[Iterable[Tuple[int, Optional[np.ndarray]]]] = None) -> Path:
     """Write a recording for the rerun viewer (``rerun FILE.rrd``).
 
     Time lines are ``frame``, the number in the video, and ``time`` in seconds. Each person has a
@@ -42,24 +40,20 @@ def write_rerun(poses: VideoPoses, path: Union[str, Path],
 
     Args:
         path: Name that ends in .rrd.
-        frames: Pictures of the video in order, (H, W, 3) BGR or (H, W) grey uint8; stored as JPEG.
-        video: The same from a video file. Without either, 2D stands on an empty page.
+        frames: (number, image) of each frame in order, as a ``FrameSource`` gives them, images
+            (H, W, 3) BGR or (H, W) grey uint8, stored as JPEG, or None for a frame without picture.
+            Without frames 2D stands on an empty page; more frames than ``poses`` has are not read.
 
     Raises:
         ImportError: The package is missing, or is not the version that fits NumPy 1.
-        FileNotFoundError: No such video.
-        ValueError: Both kinds of pictures, pictures of another size than ``poses.image_size``,
-            another suffix, or poses that are not finite.
+        ValueError: Frames missing or of another size than ``poses.image_size``, another suffix, or
+            poses that are not finite.
     """
     rr = import_rerun()
     path = Path(path)
     if path.suffix.lower() != '.rrd':
         raise ValueError(f'{path}: expected a name that ends in .rrd')
-    if frames is not None and video is not None:
-        raise ValueError('frames and video: expected one of them, found both')
     check_poses(poses)
-    if video is not None:
-        frames = read_frames(video)
     times = frame_times(poses)
     with atomic_write(path) as temporary:
         recording = rr.new_recording('mmpose_lift')
@@ -71,12 +65,7 @@ def write_rerun(poses: VideoPoses, path: Union[str, Path],
                               static=True, strict=True)
             for number, track in enumerate(poses.tracks):
                 _Person(rr, recording, poses, track, number, times).write()
-            pictures = 0
-            for frame, image in enumerate(islice(frames or (), poses.num_frames)):
-                _set_time(recording, frame, times[frame])
-                recording.log('picture/image', rr.EncodedImage(
-                    contents=_jpeg(image, poses, frame), media_type='image/jpeg'), strict=True)
-                pictures += 1
+            pictures = 0 if frames is None else _pictures(rr, recording, poses, frames, times)
             text = description_text(dict(describe(poses), pictures=pictures))
             recording.log('description', rr.TextDocument(f'```json\n{text}```',
                                                          media_type='text/markdown'),
@@ -97,8 +86,9 @@ def import_rerun():
         import rerun
     except ImportError as error:
         raise ImportError(f'{MISSING_RERUN} ({error})') from error
-    if not rerun.__version__.startswith(f'{RERUN_VERSION}.'):
-        raise ImportError(f'{MISSING_RERUN} (found {rerun.__version__})')
+    version = getattr(rerun, '__version__', 'another package of the name rerun')
+    if not version.startswith(f'{RERUN_VERSION}.'):
+        raise ImportError(f'{MISSING_RERUN} (found {version})')
     return rerun
 
 
@@ -205,29 +195,32 @@ class _Person:
         return [float(middle * MEAN_HEIGHT / max(y2 - y1, 1)), 0, 0]
 
 
-def read_frames(video: Union[str, Path]) -> Iterator[np.ndarray]:
-    """Pictures (H, W, 3) BGR of a video file, one by one.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: OpenCV can not decode it.
-    """
-    if not Path(video).is_file():
-        raise FileNotFoundError(f'video {video}: no such file')
-    capture = cv2.VideoCapture(str(video))
-    if not capture.isOpened():
-        raise ValueError(f'video {video}: OpenCV can not decode it; is it a video file?')
-
-    def pictures():
-        try:
-            while True:
-                good, image = capture.read()
-                if not good:
-                    return
-                yield image
-        finally:
-            capture.release()
-    return pictures()
+def _pictures(rr, recording, poses: VideoPoses,
+              frames: Iterable[Tuple[int, Optional[np.ndarray]]], times: np.ndarray) -> int:
+    """Write the pictures one by one and count them."""
+    pictures, shown = 0, False
+    frames = iter(frames)
+    for frame in range(poses.num_frames):
+        pair = next(frames, (None, None))
+        if isinstance(pair, np.ndarray):
+            raise ValueError('frames: expected pairs (number, image), found an array; '
+                             'enumerate(pictures) gives such pairs')
+        number, image = pair
+        if number != frame:
+            found = 'no more' if number is None else f'number {number}'
+            raise ValueError(f'frames: expected frame {frame} of {poses.num_frames}, found '
+                             f'{found}; give those the poses were made from')
+        if image is not None:
+            what = rr.EncodedImage(contents=_jpeg(image, poses, frame), media_type='image/jpeg')
+        elif shown:  # the viewer would go on showing the picture before
+            what = rr.Clear(recursive=False)
+        else:
+            continue
+        _set_time(recording, frame, times[frame])
+        recording.log('picture/image', what, strict=True)
+        shown = image is not None
+        pictures += shown
+    return pictures
 
 
 def _jpeg(image: np.ndarray, poses: VideoPoses, frame: int) -> bytes:
