@@ -17,6 +17,7 @@ import mmpose_lift
 from mmpose_lift.version import __version__
 
 IGNORED = shutil.ignore_patterns('.*', '__pycache__', 'build', '*.egg-info')
+WEIGHTS = 'assets/rendered_human.safetensors'
 MODEL = 'configs/body_3d_keypoint/mixste/h36m/video-pose-lift_mixste-243frm-cpn_1xb4-160e_h36m.py'
 
 
@@ -61,6 +62,7 @@ def test_a_wheel_carries_configs_tools_and_model_index(built):
     assert (mim / MODEL).is_file() and not (mim / 'configs').is_symlink()
     assert (mim / 'tools' / 'train.py').is_file() and (mim / 'model-index.yml').is_file()
     assert (built / 'mmpose_lift/compat/stand_ins/mmcv_ops/mmcv/_ext.py').is_file()
+    assert (built / 'mmpose_lift' / WEIGHTS).is_file()
     assert not list(built.rglob('gone.py')), 'left over from an older build'
     assert {p.name for p in built.iterdir()} == {'mmpose_lift'}
 
@@ -74,13 +76,15 @@ def test_a_wheel_carries_every_module(source, built):
 
 def test_the_built_package_finds_its_models(built, tmp_path):
     code = ('import mmpose_lift; from mmpose_lift.compat.model_index import find_model; '
-            'print(mmpose_lift.__file__); print(find_model("mixste_h36m")["Config"])')
+            'print(mmpose_lift.__file__); print(find_model("mixste_h36m")["Config"]); '
+            'print(find_model("rendered_human")["Weights"])')
     done = run(sys.executable, '-W', 'ignore', '-c', code, cwd=tmp_path,
                env=dict(os.environ, PYTHONPATH=str(built)))
     assert done.returncode == 0, done.stderr
-    package, config = done.stdout.split()
+    package, config, weights = done.stdout.split()
     assert Path(package).is_relative_to(built)
     assert config == str(built / 'mmpose_lift' / '.mim' / MODEL) and Path(config).is_file()
+    assert weights == str(built / 'mmpose_lift' / WEIGHTS) and Path(weights).is_file()
 
 
 def test_an_sdist_builds_the_same(source):
@@ -90,7 +94,8 @@ def test_an_sdist_builds_the_same(source):
         names = {name.split('/', 1)[1] for name in archive.getnames() if '/' in name}
     assert names >= {MODEL, 'tools/train.py', 'model-index.yml', 'requirements.txt', 'LICENSE',
                      'NOTICE', 'mmpose_lift/compat/stand_ins/mmcv_ops/mmcv/_ext.py',
-                     'mmpose_lift/compat/stand_ins/chumpy/pyproject.toml'}
+                     'mmpose_lift/compat/stand_ins/chumpy/pyproject.toml',
+                     f'mmpose_lift/{WEIGHTS}'}
     assert not [name for name in names if '.mim' in name]
 
 

@@ -72,7 +72,8 @@ def parse_args():
     video.add_argument('--adaptive', action='store_true',
                        help='Uplift and Upsample: look at more frames where people move fast')
     video.add_argument('--batch-size', type=int, default=16, help='of detector and 2D model')
-    video.add_argument('--formats', nargs='+', choices=[f for f in FORMATS if f != 'rerun'], default=['json', 'npz'],
+    video.add_argument('--formats', nargs='+', default=['json', 'npz'],
+                       choices=[name for name in FORMATS if name != 'rerun'],
                        help='default: json npz')
     video.add_argument('--rerun', action='store_true', help='write a recording for rerun')
     video.add_argument('--smooth', choices=['one-euro', 'savgol'])

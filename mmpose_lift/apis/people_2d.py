@@ -1,6 +1,7 @@
 """People in pictures: boxes and 2D keypoints by MMDetection's and MMPose's models, in batches."""
 
 import copy
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as short_repr
@@ -82,7 +83,8 @@ class PeopleEstimator:
                 raise ValueError(f'{name}={model!r}: a config without weights, whose output would '
                                  f'be noise; give {kind}_weights= (--{kind}-weights), or the name '
                                  'of a model with published ones')
-        with _fetching(f'pose2d={pose2d!r}', 'pose2d_weights'):
+        with _fetching(f'pose2d={pose2d!r}', 'pose2d_weights'), warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'The metainfo config file')  # found in MMPose's own
             self._pose2d = _Pose2D(pose2d, pose2d_weights, device, scope, det_model, det_weights,
                                    det_cat_ids)
         self.batch_size, self.bbox_thr, self.nms_thr = batch_size, bbox_thr, nms_thr

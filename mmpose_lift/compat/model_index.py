@@ -1,8 +1,8 @@
 """Let MMPose's inferencers find the plugin's models by name or alias.
 
 MMEngine 0.10.7 resolves names only in the packages of a table of its own, which no plugin can join;
-so the list of MMPose's models is extended here. The configs named are absolute paths, and a model
-without published weights has ``Weights: None``.
+so the list of MMPose's models is extended here. The configs named are absolute paths, and so are
+weights that travel with the package; a model without published weights has ``Weights: None``.
 """
 
 import os.path as osp
@@ -39,16 +39,28 @@ def _aliases(model: dict) -> Tuple[str, ...]:
 
 
 def _plugin_models() -> Iterator[dict]:
-    """Entries of the plugin's metafiles with absolute ``Config``."""
+    """Entries of the plugin's metafiles with absolute ``Config`` and ``Weights``."""
     root = index_root()
     for name in load(str(root / 'model-index.yml'))['Import']:
         for model in load(str(root / name))['Models']:
-            yield dict(model, Config=str(root / model['Config']))
+            yield dict(model, Config=str(root / model['Config']), Weights=_weights(model))
+
+
+def _weights(model: dict) -> Optional[str]:
+    """Address of published weights; a path is relative to the package."""
+    weights = model.get('Weights')
+    return weights if weights is None or '://' in weights else str(PACKAGE / weights)
 
 
 def list_models() -> Dict[str, List[str]]:
     """Names of the plugin's models, each with its aliases."""
     return {model['Name']: list(_aliases(model)) for model in _plugin_models()}
+
+
+def lifting_aliases() -> List[str]:
+    """Aliases of the models that lift 2D keypoints, in order."""
+    return sorted(alias for model in _plugin_models() for alias in _aliases(model)
+                  if 'body_3d_keypoint' in Path(model['Config']).parts)
 
 
 def find_model(name: str) -> Optional[dict]:
@@ -58,8 +70,8 @@ def find_model(name: str) -> Optional[dict]:
         name: Name or alias, in any case.
 
     Returns:
-        dict or None: The entry (``Name``, ``Alias``, ``Config`` as an absolute path, ``Weights``
-        which may be None, ``Results``); None where the plugin has no such model.
+        dict or None: The entry (``Name``, ``Alias``, ``Config`` as an absolute path, ``Weights`` as
+        an absolute path, an address or None, ``Results``); None where the plugin has no such model.
     """
     wanted = name.lower()
     for model in _plugin_models():

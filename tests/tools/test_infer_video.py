@@ -76,8 +76,9 @@ def done(root_dir, scene, weights, tmp_path_factory):
 def test_files_and_summary(done):
     out, result = done
     names = {p.name for p in out.iterdir()}
-    assert {'two.json', 'two.npz', 'two.csv', 'two_3d.mp4', 'two_3d.png', 'two_3d.rrd', 'two_person0.bvh',
-            'two_person1.bvh', 'two_person0.trc', 'two_person1.trc'} <= names
+    assert {'two.json', 'two.npz', 'two.csv', 'two_3d.mp4', 'two_3d.png', 'two_3d.rrd',
+            'two_person0.bvh', 'two_person1.bvh', 'two_person0.trc',
+            'two_person1.trc'} <= names
     assert not [n for n in names if 'partial' in n]
     summary = result.stdout.splitlines()[-2]
     assert summary.startswith(f'{FRAMES} frames, 2 people in ')

@@ -1,0 +1,5 @@
+"""Necks."""
+
+from .attention_neck import AttentionNeck
+
+__all__ = ['AttentionNeck']
