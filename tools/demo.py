@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from rich.console import Console
@@ -119,6 +120,7 @@ def lift_video(checkpoint, out_dir):
     The boxes are the renderer's, a bit wrong as those of a detector are; the 2D model was trained
     on rendered people only.
     """
+    MMLogger.get_current_instance().setLevel('ERROR')
     scene = TwoPeopleVideo(seed=1, num_frames=200, focal=1.145 * 960)  # Human3.6M's field of view
     source, target = out_dir / 'two_people.mp4', out_dir / 'two_people_3d.mp4'
     with ShownStages() as stages:
