@@ -226,12 +226,13 @@ class PoseLiftInferencer:
                 the model's, or key-frames where it has none.
         """
         self.lifter.check_runs()
-        if _holds_frames(keypoints):
-            for name, value in dict(image_size=image_size, skeleton=skeleton, out_file=out_file,
-                                    key_frames=key_frames).items():
-                if value is not None:
-                    raise ValueError(f'{name}: only for 2D keypoints, and this is a video; use '
-                                     'video() and the writers of mmpose_lift.io.exporters')
+        only = dict(image_size=image_size, skeleton=skeleton, out_file=out_file,
+                    key_frames=key_frames)
+        given = [name for name, value in only.items() if value is not None]
+        if _holds_frames(keypoints) and not (given and isinstance(keypoints, (str, Path))):
+            if given:
+                raise ValueError(f'{given[0]}: only for 2D keypoints, and this is a video; use '
+                                 'video() and the writers of mmpose_lift.io.exporters')
             return self.video(keypoints, fps=fps)
         where = 'keypoints'
         if isinstance(keypoints, (str, Path)):

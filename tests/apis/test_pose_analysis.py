@@ -81,7 +81,7 @@ def test_every_frame_is_found_in_any_layout_of_windows(options):
     target = item['lifting_target'][:, 0]
     np.testing.assert_allclose(found.truth, target - target[:, :1], atol=1e-6)
     lifter = PoseLiftInferencer(make_config(), device='cpu', allow_random_weights=True)
-    lifter.model = make_model(make_config())
+    lifter.lifter.model = make_model(make_config())
     size = [float(item['camera_param'][k][0]) for k in ('w', 'h')]
     np.testing.assert_allclose(found.poses, lifter.lift(item['keypoints'][:, 0], size), atol=1e-5)
     np.testing.assert_allclose(

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.logging import MMLogger
 
 import mmpose_lift  # noqa: F401  (registration)
 from mmpose_lift.apis import ClipLifter, PoseLiftInferencer, Stages
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     if args.measure_memory:
         print(peak_memory(args.measure_memory))
         return
+    MMLogger.get_current_instance().setLevel('ERROR')
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if 'clip' in args.parts:
@@ -109,6 +111,8 @@ def print_stages(video: RenderedVideo, folder: Path) -> None:
     print(f'\n{video.num_frames} frames of {SIZE[0]}x{SIZE[1]} with {len(poses.tracks)} people, '
           'demo_mixste and rendered_human, ms per frame')
     for name, ms in spent.items():
+        if ms < 0.001:
+            continue
         note = 'network' if name in NETWORKS else f'{1000 / ms:.0f} frames/s' if ms else ''
         print(f'  {name:<16}{ms:8.3f}   {note}')
     print(f'  all but networks{rest:8.3f}')
