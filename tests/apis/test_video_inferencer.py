@@ -1,13 +1,14 @@
 import json
-import time
 import warnings
+from itertools import count
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from mmpose_lift.apis import MMPoseInferencer, People, PoseLiftInferencer, Stages
+from mmpose_lift.apis import MMPoseInferencer, People, PoseLiftInferencer, Stages, mmpose_inferencer
 from mmpose_lift.apis.keypoint_preparation import prepare_keypoints
 from mmpose_lift.io.exporters import read_json
 
@@ -282,8 +283,6 @@ def test_long_gaps_where_wanted(inferencer):
 
 def test_boxes_that_the_tracker_never_sees(monkeypatch):
     """Detector boxes that the border cuts to nothing, and weak ones in pictures."""
-    from types import SimpleNamespace
-
     from mmpose_lift.apis import PeopleEstimator
     people = PeopleEstimator('rendered_human', device='cpu')
     people._pose2d.det_cat_ids = (0, )
@@ -393,12 +392,14 @@ def test_camera(drop_in, monkeypatch, tmp_path):
             return 50.
 
         def read(self):
-            time.sleep(0.02)
             return (True, self.frames.pop(0)) if self.frames else (False, None)
 
         def release(self):
             pass
 
+    ticks = count()
+    monkeypatch.setattr(mmpose_inferencer, 'time',
+                        SimpleNamespace(monotonic=lambda: 0.02 * next(ticks)))
     monkeypatch.setattr(cv2, 'VideoCapture', Camera)
     keypoints = walkers(60)
     with pytest.warns(UserWarning, match='no more pictures'):
