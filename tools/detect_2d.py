@@ -2,16 +2,13 @@
 """2D keypoints of the people in a video: tools/detect_2d.py INPUT [--pose2d NAME] [...]."""
 
 import argparse
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
-from mmengine.logging import MMLogger
 
 import mmpose_lift  # noqa: F401
 from mmpose_lift.apis import PeopleEstimator, ShownStages, VideoInferencer
-from mmpose_lift.apis.command_line import one_line_errors, read_boxes
+from mmpose_lift.apis.command_line import one_line_errors, plain_messages, read_boxes
 from mmpose_lift.io.atomic import atomic_write
 from mmpose_lift.io.exporters import write_json
 from mmpose_lift.io.exporters.export import writable_folder
@@ -37,8 +34,7 @@ def main():
     parser.add_argument('--device')
     parser.add_argument('--out-dir', default='outputs', type=Path, help='default: outputs')
     args = parser.parse_args()
-    warnings.showwarning = lambda text, *_: print(f'warning: {text}', file=sys.stderr)
-    MMLogger.get_current_instance().setLevel('ERROR')
+    plain_messages()
     with one_line_errors(), ShownStages() as stages:
         writable_folder(args.out_dir)
         boxes = None if args.bboxes is None else read_boxes(args.bboxes)

@@ -4,14 +4,11 @@
 import argparse
 import sys
 import time
-import warnings
 from pathlib import Path
-
-from mmengine.logging import MMLogger
 
 import mmpose_lift  # noqa: F401
 from mmpose_lift.apis import MissingWeightsError, PoseLiftInferencer
-from mmpose_lift.apis.command_line import one_line_errors, read_boxes
+from mmpose_lift.apis.command_line import one_line_errors, plain_messages, read_boxes
 from mmpose_lift.apis.inferencer import after_lifting
 from mmpose_lift.apis.progress import ShownStages
 from mmpose_lift.geometry.skeletons import skeleton_names
@@ -96,8 +93,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    warnings.showwarning = lambda text, *_: print(f'warning: {text}', file=sys.stderr)
-    MMLogger.get_current_instance().setLevel('ERROR')
+    plain_messages()
     with one_line_errors():
         try:
             options = {} if args.overlap is None else dict(overlap=args.overlap)

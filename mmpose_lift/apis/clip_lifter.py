@@ -134,6 +134,7 @@ class ClipLifter:
         input_stride, output_stride: Frames between key-frames and between lifted frames, at
             ``fps``; 1 for models that see all frames.
         slow_stride: The largest input stride that the config tests, for adaptive key-frames.
+        key_frame_lifter: The :class:`KeyFrameLifter` of a model that sees key-frames only.
         runs: Whether it has weights, or is meant to run without.
         backend: 'torch' or 'onnx'.
 
@@ -210,7 +211,7 @@ class ClipLifter:
             self.input_stride = int(tested.min() if input_stride is None else input_stride)
             self.slow_stride = int(tested.max())
             check_strides(self.input_stride, step)
-            self._key_frame_lifter = KeyFrameLifter(self.model, self.window, step, self.batch_size)
+            self.key_frame_lifter = KeyFrameLifter(self.model, self.window, step, self.batch_size)
         elif input_stride is not None:
             raise ValueError(f'input_stride: model {self.name!r} needs 2D keypoints at every '
                              'frame; leave it out')
@@ -221,7 +222,7 @@ class ClipLifter:
         self._onnx = OnnxNetwork(path, self)
         self.model.eval().to('meta')  # no memory, and whoever would run it gets an error
         if self.sparse:
-            self._key_frame_lifter = OnnxKeyFrameLifter(
+            self.key_frame_lifter = OnnxKeyFrameLifter(
                 self._onnx, self.model, self.window, self.output_stride, self.batch_size)
 
     def check_runs(self) -> None:
@@ -458,7 +459,7 @@ class ClipLifter:
         labels, index, plans, row = [], [], [], 0
         for keypoints in people:
             keypoints = check_keypoints(keypoints, self.skeleton.name)
-            labels.append(self._normalise(keypoints, image_size))
+            labels.append(self.normalise(keypoints, image_size))
             starts, weights = cross_fade_windows(len(keypoints), self.window, self.overlap)
             index.append(row + window_frames(starts, self.window, len(keypoints)))
             plans.append((starts, weights))
@@ -470,7 +471,7 @@ class ClipLifter:
         return [stitch_windows(part, starts, weights, len(keypoints)) for part, (starts, weights),
                 keypoints in zip(np.split(poses, ends), plans, people)]
 
-    def _normalise(self, keypoints: np.ndarray, image_size: ImageSize) -> np.ndarray:
+    def normalise(self, keypoints: np.ndarray, image_size: ImageSize) -> np.ndarray:
         """(T, J, 2 or 3) pixels to the (T, J, C) that the network sees."""
         score = keypoints[..., 2] if keypoints.shape[-1] == 3 else None
         return self.model.head.decoder.encode(
@@ -485,10 +486,11 @@ class ClipLifter:
         for i in range(0, len(index), per_pass):
             rows = slice(i, i + per_pass)
             poses[rows] = self.forward(torch.from_numpy(labels[index[rows]]))
-        self._check_finite(poses)
+        self.check_finite(poses)
         return poses
 
-    def _check_finite(self, poses: np.ndarray) -> None:
+    def check_finite(self, poses: np.ndarray) -> None:
+        """Raise a ValueError where lifted poses, of any shape, hold NaN or infinite values."""
         if not np.isfinite(poses).all():
             raise ValueError(f'model {self.name!r} gives NaN or infinite joints for this clip; are '
                              'the keypoints pixels of an image of the given size?')
@@ -558,7 +560,7 @@ class ClipLifter:
                 raise ValueError(f'keypoints: expected at least one frame of shape (T, {joints}, 2 '
                                  f'or 3), found {keypoints.shape}')
             check_mask(mask, len(keypoints), 'key_frames')
-            clip = self._key_frame_lifter.start(image_size, rate)
+            clip = self.key_frame_lifter.start(image_size, rate)
             frames = np.flatnonzero(mask)
             clip.add(frames, keypoints[frames, :, :2])
             stride = self.input_stride * rate
@@ -570,9 +572,9 @@ class ClipLifter:
             rows.append(np.where(window >= 0, window + first, -1)[lifted])
             seen.append(grid[lifted])
             first += len(frames)
-        poses = self._key_frame_lifter.predict_centres(torch.cat(tables, dim=1),
+        poses = self.key_frame_lifter.predict_centres(torch.cat(tables, dim=1),
                                                        np.concatenate(rows))
-        self._check_finite(poses)
+        self.check_finite(poses)
         ends = np.cumsum([len(frames) for frames in seen])[:-1]
         return [fill_between(part, frames, len(clip.keypoints))
                 for part, frames, clip in zip(np.split(poses, ends), seen, clips)]

@@ -7,6 +7,7 @@ import json
 import os
 import os.path as osp
 import sys
+import warnings
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Iterator, Optional, Union
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from mmpose.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
@@ -93,6 +95,12 @@ def leave_distributed() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def plain_messages() -> None:
+    """Warnings in one line each, and nothing of what MMEngine logs while it builds models."""
+    warnings.showwarning = lambda text, *_: print(f'warning: {text}', file=sys.stderr)
+    MMLogger.get_current_instance().setLevel('ERROR')
 
 
 def read_boxes(path: Union[str, Path]) -> list:

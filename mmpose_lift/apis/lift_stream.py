@@ -135,7 +135,7 @@ class _WindowTrack(LiftTrack):
             frames, at = self._take(min(limit, end))
             window = interpolate(keypoints, positions, end - np.arange(length - 1, -1, -1.))
             shown = interpolate(keypoints, positions, at)
-            jobs.append(Job(self.lifter._normalise(window, self.image_size),
+            jobs.append(Job(self.lifter.normalise(window, self.image_size),
                             _Readout(frames, at - (end - length + 1), shown)))
         return jobs
 
@@ -320,7 +320,7 @@ def run_jobs(lifter: ClipLifter, jobs: Sequence[Job]) -> List[List[Lifted]]:
         first = np.cumsum([0] + [job.table.shape[1] for job in jobs])
         rows = np.concatenate([np.where(job.inputs >= 0, job.inputs + offset, -1)
                                for job, offset in zip(jobs, first)])
-        poses = lifter._key_frame_lifter.predict_centres(
+        poses = lifter.key_frame_lifter.predict_centres(
             torch.cat([job.table for job in jobs], dim=1), rows) if len(rows) else np.empty(
                 (0, lifter.skeleton.num_joints, 3), np.float32)
         found = np.split(poses, np.cumsum(counts)[:-1])
@@ -328,7 +328,7 @@ def run_jobs(lifter: ClipLifter, jobs: Sequence[Job]) -> List[List[Lifted]]:
         inputs = torch.from_numpy(np.stack([job.inputs for job in jobs]))
         found = poses = np.concatenate(
             [lifter.forward(part) for part in inputs.split(lifter.batch_size)])
-    lifter._check_finite(poses)
+    lifter.check_finite(poses)
     return [job.done(part) for job, part in zip(jobs, found)]
 
 
@@ -337,7 +337,7 @@ def make_tokens(lifter: ClipLifter, tracks: Iterable[LiftTrack], image_size: Ima
     fresh = [(track, keypoints) for track in tracks
              if (keypoints := track.take_fresh()) is not None]
     if fresh:
-        tokens = lifter._key_frame_lifter.pose_tokens(np.stack([k for _, k in fresh]), image_size)
+        tokens = lifter.key_frame_lifter.pose_tokens(np.stack([k for _, k in fresh]), image_size)
         for (track, _), token in zip(fresh, tokens.split(1, dim=1)):
             track.put_token(token)
 

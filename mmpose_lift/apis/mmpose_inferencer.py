@@ -215,16 +215,15 @@ class MMPoseInferencer(_MMPoseInferencer):
                 if window is not None and window.closed:
                     break
 
-
     def _live(self, frames: FrameSource, look_ahead: int, result: Callable,
               drawing: Optional[dict], vis_out_dir: str, window: Optional['_Window'],
               options: dict) -> Iterator[dict]:
         """Frames of a camera, each with its people as soon as ``look_ahead`` more have come."""
         from ..visualization import VideoWriter, draw_people_picture
-        for name in ('bboxes', 'batch_size'):
-            if options.pop(name, None) is not None and name == 'bboxes':
-                raise ValueError('bboxes: nobody knows the boxes of a camera in advance; use '
-                                 'PoseLiftInferencer.stream and its add(image, boxes=)')
+        options.pop('batch_size', None)  # frames come one by one
+        if options.pop('bboxes', None) is not None:
+            raise ValueError('bboxes: nobody knows the boxes of a camera in advance; use '
+                             'PoseLiftInferencer.stream and its add(image, boxes=)')
         if isinstance(options.get('smooth'), str):
             if options['smooth'] != 'one-euro':
                 raise ValueError("smooth: expected 'one-euro' for a camera (others look ahead), "

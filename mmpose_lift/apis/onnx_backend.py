@@ -38,7 +38,7 @@ def signature(lifter: 'ClipLifter') -> Dict[str, str]:
 def example_window(lifter: 'ClipLifter') -> Tensor:
     """(T, J, C) input of the network in which every frame has a (random) 2D pose."""
     pixels = np.random.default_rng(0).random((lifter.window, lifter.skeleton.num_joints, 3))
-    return torch.from_numpy(lifter._normalise(pixels.astype(np.float32), (1, 1)))
+    return torch.from_numpy(lifter.normalise(pixels.astype(np.float32), (1, 1)))
 
 
 class OnnxNetwork:

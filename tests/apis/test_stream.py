@@ -194,7 +194,7 @@ def test_key_frames_are_lifted_like_a_clip_that_ends_now(s_in, look_ahead, hop):
     assert asked == list(range(0, 93, s_in)) and sorted(poses) == list(range(93))
     assert max(came[frame] - frame for frame in came) == stream.delay
     assert stream.delay == look_ahead + max(STEP, hop) - 1
-    known = lifter._key_frame_lifter.start(SIZE)
+    known = lifter.key_frame_lifter.start(SIZE)
     known.add(asked, keypoints[asked])
     for frame in range(0, 93, STEP):
         newest = came.get(frame, 92)
@@ -240,7 +240,7 @@ def test_adaptive_key_frames_are_those_of_online_lifting(look_ahead):
     poses = lifter.lift(keypoints, SIZE)
     speed = AdaptiveInputStride().velocities(poses[::5])
     policy = AdaptiveInputStride(20, 5, float(np.quantile(speed, 0.6)), 30)
-    _, chosen = lift_adaptively(lifter._key_frame_lifter, lambda frames: keypoints[frames], 240,
+    _, chosen = lift_adaptively(lifter.key_frame_lifter, lambda frames: keypoints[frames], 240,
                                 SIZE, policy, look_ahead=look_ahead)
     found, _, asked = needed(LiftStream(lifter, SIZE, 50, look_ahead, adaptive=policy), keypoints)
     assert sorted(found) == list(range(240)) and 14 < len(asked) < 46
