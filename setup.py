@@ -85,7 +85,7 @@ setup(
         'tensorboard>=2.14',
     ],
     extras_require={
-        'mesh': ['smplx>=0.1.28'],  # non-commercial licence; only the mesh systems import it
+        'mesh': ['smplx>=0.1.28'],  # non-commercial licence; the oracle of tests and benchmarks
         'onnx': ['onnx>=1.17', 'onnxruntime>=1.20'],
         'rerun': ['rerun-sdk>=0.22,<0.23', 'pyarrow<22'],  # newer ones need numpy 2
     },

@@ -17,11 +17,14 @@ def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
 
     Args:
         path: File to write. Its folder is created.
+
+    Raises:
+        OSError: The folder cannot be made, or nothing can be written into it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f'.{path.stem}.', suffix=f'.partial{path.suffix}', dir=path.parent)
+    with _folder_for(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f'.{path.stem}.', suffix=f'.partial{path.suffix}', dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -44,13 +47,15 @@ def atomic_directory(path: Union[str, Path], overwrite: bool = False) -> Iterato
 
     Raises:
         FileExistsError: ``path`` exists and ``overwrite`` is False.
+        OSError: As :func:`atomic_write`.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f'{path} exists already: remove it, choose another name, or ask to '
                               'overwrite it')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', suffix='.partial', dir=path.parent))
+    with _folder_for(path):
+        temporary = Path(tempfile.mkdtemp(
+            prefix=f'.{path.name}.', suffix='.partial', dir=path.parent))
     try:
         yield temporary
         umask = os.umask(0)
@@ -65,3 +70,14 @@ def atomic_directory(path: Union[str, Path], overwrite: bool = False) -> Iterato
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _folder_for(path: Path) -> Iterator[None]:
+    """Make the folder of ``path``; errors there and in the block say that this is the output."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise type(error)(f'output {path}: its folder cannot be made or written to '
+                          f'({error.strerror}: {error.filename}); choose another') from None

@@ -106,7 +106,6 @@ def read_amass(
 
     Raises:
         FileNotFoundError: no such folder or file, none of the sub-datasets, no body of a gender.
-        ImportError: ``smplx`` is not installed.
         ValueError: a file without frame rate, of unknown gender, with poses of another width (SMPL,
             SMPL-X) or values that are not finite; bodies and regressor that do not fit.
     """

@@ -5,9 +5,15 @@ from typing import Optional, Union
 
 import numpy as np
 
-from ...geometry.skeletons import get_skeleton, joint_map
+from ...geometry.skeletons import joint_map
 from ...models.body.regressed_joints import RegressedJoints
-from ..restricted_pickle import load_npy, load_npz
+from ..body_model_file import (
+    ONE_BODY,
+    check_array,
+    check_regressor_sides,
+    load_arrays,
+    read_joint_regressor,
+)
 from .recording import require_file
 
 NUM_JOINTS = 52  # 22 of the body, 2 x 15 of the hands
@@ -79,14 +85,13 @@ def read_regressed_joints(
 
     Raises:
         FileNotFoundError: no such file.
-        ImportError: ``smplx`` is not installed.
         ValueError: missing arrays, another body model, shapes that do not fit each other, values
             that are not finite, a regressor whose left joints are on the right of the body.
     """
     arrays = _read_body(require_file(body, 'SMPL+H body'))
     vertices = len(arrays['v_template'])
-    matrix = _read_regressor(Path(regressor), Path(body), vertices)
-    _check_sides(Path(regressor), matrix @ arrays['v_template'], regressor_skeleton)
+    matrix = read_joint_regressor(regressor, body, vertices)
+    check_regressor_sides(regressor, matrix @ arrays['v_template'], regressor_skeleton)
     shapedirs = arrays['shapedirs'][..., :NUM_BETAS]
     if dmpl is not None:
         directions = _read_dmpl(require_file(dmpl, 'DMPL directions'), Path(body), vertices)
@@ -120,7 +125,9 @@ def _read_body(path: Path) -> dict:
         ('weights', (vertices, NUM_JOINTS)),
         ('kintree_table', (2, NUM_JOINTS)),
     ):
-        _check(path, name, arrays[name], shape, at_least=name == 'shapedirs')
+        reason = f'the body with {NUM_BETAS} shape coefficients'
+        longer = name == 'shapedirs'
+        check_array(path, name, arrays[name], shape, reason, _BODY_SOURCE, at_least=longer)
     # the root's parent is stored as 2 ** 32 - 1
     parents = np.concatenate([[-1], arrays.pop('kintree_table')[0, 1:].astype(np.int64)])
     if not (parents < np.arange(NUM_JOINTS)).all() or (parents[1:] < 0).any():
@@ -133,75 +140,6 @@ def _read_body(path: Path) -> dict:
 
 def _read_dmpl(path: Path, body: Path, vertices: int) -> np.ndarray:
     array = load_arrays(path, ('eigvec',), 'a file of DMPL directions')['eigvec']
-    _check(path, 'eigvec', array, (vertices, 3, NUM_DMPLS), at_least=True, body=body)
+    shape, reason = (vertices, 3, NUM_DMPLS), f'the vertices of {body}'
+    check_array(path, 'eigvec', array, shape, reason, ONE_BODY, at_least=True)
     return array[..., :NUM_DMPLS]
-
-
-def _read_regressor(path: Path, body: Path, vertices: int) -> np.ndarray:
-    require_file(path, 'joint regressor')
-    if path.suffix == '.npz':
-        arrays = load_npz(path)
-        if len(arrays) != 1:
-            raise ValueError(
-                f'{path}: expected one array, the regressor, found {len(arrays)}: '
-                f'{", ".join(sorted(arrays))}; save the regressor alone as a .npy file'
-            )
-        [array] = arrays.values()
-    else:
-        array = load_npy(path)
-    joints = get_skeleton('h36m').num_joints
-    _check(path, 'the regressor', array, (joints, vertices), body=body)
-    return array
-
-
-def _check_sides(path: Path, rest: np.ndarray, skeleton: str) -> None:
-    """A swapped left and right would not show in any shape: look where the joints are at rest."""
-    skeleton = get_skeleton(skeleton)
-    wrong = [
-        skeleton.joint_names[left]
-        for left, right in skeleton.flip_pairs
-        if not rest[left, 0] > rest[right, 0]  # the rest pose looks along z, its left is +x
-    ]
-    if wrong:
-        raise ValueError(
-            f'{path}: read in the joint order {skeleton.name!r}, {", ".join(wrong)} would be on '
-            "the right of the body; is it a regressor of the other order ('h36m_l_first' of SPIN, "
-            "'h36m' of METRO), or of another skeleton?"
-        )
-
-
-def load_arrays(path: Path, names, what: str) -> dict:
-    """Load the named arrays of an .npz file; ``what`` the file should be, for the message.
-
-    Raises:
-        ValueError: it lacks one of them.
-    """
-    try:
-        return load_npz(path, names)
-    except KeyError as error:
-        raise ValueError(f'{error.args[0]}; expected {what}: is this the right file?') from None
-
-
-def _check(path: Path, name: str, array, shape, at_least=False, body: Optional[Path] = None):
-    """Numbers of that shape, all finite; ``at_least``: the last axis may be longer."""
-    fits = array.shape == shape or (
-        at_least and array.shape[:-1] == shape[:-1] and array.shape[-1] >= shape[-1]
-    )
-    if not fits:
-        numbers = ', '.join(map(str, shape[:-1]))
-        last = f'at least {shape[-1]}' if at_least else str(shape[-1])
-        reason = f'the vertices of {body}' if body else 'the body with 16 shape coefficients'
-        advice = (
-            'use files of one body model (SMPL+H has the 6890 vertices of SMPL)'
-            if body
-            else _BODY_SOURCE
-        )
-        raise ValueError(
-            f'{path}: {name} has shape {array.shape}, expected ({numbers}, {last}) for {reason}; '
-            f'{advice}'
-        )
-    if array.dtype.kind not in 'fiu' or not np.isfinite(array).all():
-        raise ValueError(
-            f'{path}: {name} ({array.dtype}) does not hold finite numbers only; the file is '
-            'damaged or of another format: get it again'
-        )

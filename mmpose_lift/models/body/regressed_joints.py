@@ -1,23 +1,22 @@
-"""Joints that a regressor takes from the surface of a skinned body, without the whole surface."""
+"""Joints that a regressor takes from the surface of a skinned body, for motion in numpy arrays."""
 
 import numpy as np
 import torch
 
-_SKINNED_AT_ONCE = 1 << 17  # vertices times frames: bounds memory, and fits the caches
+from ...geometry.rotations import axis_angle_to_matrix
+from .body_model import BodyModel
+from .folded_joints import FoldedJoints
+
+_FRAMES = 1 << 12  # [np] at once: bounds memory
 
 
 class RegressedJoints:
-    """Skin only what a joint regressor looks at (linear blend skinning of the SMPL family).
-
-    ``smplx.lbs.lbs`` does the skinning, with shape directions and, where wanted, DMPL directions
-    side by side, as the public tools of AMASS do. It gets those vertices only that have a weight in
-    ``regressor``. The rest positions of the body's own joints depend on other vertices too; as they
-    are linear in the shape, they go along as further vertices with shape directions of their own.
-    The result is that of the whole body, up to rounding.
+    """Regressed joints of a body of the SMPL family that moves; the surface is never made.
 
     Args:
         v_template: (V, 3) surface at rest, metres.
-        shapedirs: (V, 3, S) shape directions, metres per unit.
+        shapedirs: (V, 3, S) shape directions, metres per unit; DMPL directions can follow them, as
+            in the public tools of AMASS.
         posedirs: (V, 3, 9 (J - 1)) corrective directions of the pose.
         J_regressor: (J, V) the body's own joints.
         weights: (V, J) skinning weights.
@@ -25,33 +24,15 @@ class RegressedJoints:
         regressor: (K, V) the joints wanted.
 
     Raises:
-        ImportError: ``smplx`` is not installed.
+        ValueError: the arrays do not fit together.
     """
 
     def __init__(self, v_template, shapedirs, posedirs, J_regressor, weights, parents, regressor):
-        try:
-            from smplx.lbs import lbs
-        except ImportError as error:
-            raise ImportError(
-                'skinning a body needs the package smplx (non-commercial licence): '
-                'pip install smplx'
-            ) from error
-        self._lbs = lbs
-        used = np.flatnonzero(np.any(regressor != 0, axis=0))
-        joints, width = len(J_regressor), shapedirs.shape[-1]
-        posedirs = posedirs[used].reshape(len(used) * 3, -1).T
-        regressed_shape = np.tensordot(J_regressor, shapedirs, axes=1)  # [J, V] [V, 3, S]
-        self._num_vertices = len(used)
-        self._parts = dict(
-            v_template=_tensor(np.concatenate([v_template[used], J_regressor @ v_template])),
-            shapedirs=_tensor(np.concatenate([shapedirs[used], regressed_shape])),
-            posedirs=_tensor(np.pad(posedirs, [(0, 0), (0, 3 * joints)])),
-            J_regressor=_tensor(np.eye(joints, len(used) + joints, len(used))),
-            lbs_weights=_tensor(np.pad(weights[used], [(0, joints), (0, 0)])),
-            parents=torch.as_tensor(np.array(parents, dtype=np.int64)),
-        )
-        self._regressor = _tensor(regressor[:, used])
-        self.num_joints, self.num_shape = joints, width
+        body = BodyModel.from_arrays(v_template, shapedirs, posedirs, J_regressor, weights,
+                                     [-1, *parents[1:]])
+        self._joints = FoldedJoints(body, regressor)
+        self._mass = np.asarray(regressor).sum(1)  # how much of a shift of the body a joint takes
+        self.num_joints, self.num_shape = body.num_joints, body.num_shapes
 
     @torch.inference_mode()
     def __call__(self, poses, shape, trans) -> np.ndarray:
@@ -70,8 +51,8 @@ class RegressedJoints:
             ValueError: the arguments do not fit the body.
         """
         frames = len(trans)
-        poses = _tensor(np.reshape(poses, (len(poses), -1)))
-        shape, trans = _tensor(np.atleast_2d(shape)), _tensor(trans)
+        poses = np.reshape(poses, (len(poses), -1))
+        shape, trans = np.atleast_2d(shape), np.asarray(trans)
         for name, array, width in (
             ('poses', poses, 3 * self.num_joints),
             ('shape', shape, self.num_shape),
@@ -83,16 +64,15 @@ class RegressedJoints:
                     f'{name}: expected ({frames}, {width}), found {tuple(array.shape)}; '
                     'is this the motion of another body model?'
                 )
-        shape = shape.expand(frames, -1)
-        step = max(1, _SKINNED_AT_ONCE // (self._num_vertices + self.num_joints))
-        out = torch.empty(frames, len(self._regressor), 3)
-        for first in range(0, frames, step):
-            rows = slice(first, first + step)
-            vertices, _ = self._lbs(shape[rows], poses[rows], **self._parts)
-            vertices = vertices[:, : self._num_vertices] + trans[rows, None]
-            out[rows] = self._regressor @ vertices
-        return out.numpy()
+        shape = np.broadcast_to(shape, (frames, self.num_shape))
+        out = np.empty((frames, len(self._mass), 3), dtype=np.float32)
+        for first in range(0, frames, _FRAMES):
+            rows = slice(first, first + _FRAMES)
+            rotmats = axis_angle_to_matrix(poses[rows].reshape(-1, self.num_joints, 3))
+            joints = self._joints(_tensor(shape[rows]), _tensor(rotmats)).numpy()
+            out[rows] = joints + self._mass[:, None] * trans[rows, None]
+        return out
 
 
 def _tensor(array) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))
+    return torch.from_numpy(np.array(array, dtype=np.float32, order='C'))
