@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .atomic import atomic_write
 from .checkpoint_checks import check_shapes, raise_foreign
+from .hybrik_checkpoint import convert_hybrik_transformer
 from .uplift_upsample_checkpoint import convert_uplift_upsample
 
 Source = Union[str, Path, Mapping]
@@ -22,17 +23,19 @@ def convert_checkpoint(system: str, source: Source) -> 'OrderedDict[str, Tensor]
     """State dict under this package's names from a checkpoint under its authors' names.
 
     Args:
-        system: One of the keys of ``SYSTEMS``: ``'mixste'``, ``'uplift_upsample'``.
+        system: One of the keys of ``SYSTEMS``: ``'mixste'``, ``'uplift_upsample'``,
+            ``'hybrik_transformer'``.
         source: ``.bin``, ``.pth``, ``.pt``, ``.h5``, ``.npz`` or ``.safetensors`` file, or a dict
             of arrays under the original keys. The state dict may sit under ``model_pos``,
             ``state_dict`` or ``model``; prefixes ``module.``, ``sd/`` and ``w/`` and the suffix
             ``:0`` are ignored.
 
     Returns:
-        Float32 tensors. With backbone keys present, ``backbone.*`` and ``head.*``, which load with
-        ``strict=True`` into the model of the matching config; otherwise only ``head.*``, whose part
-        after the dot loads strictly into ``model.head``. Joints are in H36M-17 order: models of
-        Uplift and Upsample on 17 joints are permuted into it from their authors' order.
+        Float32 tensors. With backbone keys present, ``backbone.*``, ``neck.*`` where the model has
+        a neck, and ``head.*``, which load with ``strict=True`` into the model of the matching
+        config; otherwise only ``head.*``, whose part after the dot loads strictly into
+        ``model.head``. Joints are in H36M-17 order: models of Uplift and Upsample on 17 joints are
+        permuted into it from their authors' order. Body model data (``smpl.*``) are left out.
 
     Raises:
         ValueError: unknown system; keys are missing, unexpected or of wrong shape (named); the
@@ -221,4 +224,5 @@ def _convert_mixste(tensors: Dict[str, Tensor], where: str) -> 'OrderedDict[str,
 
 # One function per system: (tensors under the original keys, name of the source) -> state dict.
 SYSTEMS: Dict[str, Callable] = {'mixste': _convert_mixste,
-                                'uplift_upsample': convert_uplift_upsample}
+                                'uplift_upsample': convert_uplift_upsample,
+                                'hybrik_transformer': convert_hybrik_transformer}

@@ -14,6 +14,8 @@ _FINGERPRINTS = (
     (r'^weighted_mean\.|^Spatial_blocks\.', 'PoseFormer'),
     (r'^(blocks_st|blocks_ts|ts_attn)\b', 'MotionBERT (DSTFormer)'),
     (r'^(keypoint_embedding|spatial_to_temporal_fc|strided_temporal_fc)/', 'Uplift and Upsample'),
+    (r'^transformer\.(mha|ffn)_(src|tgt)\.', 'HybrIK-Transformer'),
+    (r'^(deconv_layers|preact)\.', 'HybrIK'),
 )
 
 

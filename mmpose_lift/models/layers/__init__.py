@@ -7,7 +7,8 @@ from .pose_refiner import PoseRefiner
 from .recompute import recompute
 from .strided_transformer import StridedTransformerBlock
 from .transformer import Mlp, TransformerBlock
+from .unbiased_layer_norm import UnbiasedLayerNorm
 
 __all__ = ['DropPath', 'GraphConvolution', 'Mlp', 'PoseRefiner', 'SelfAttention',
-           'StridedTransformerBlock', 'TransformerBlock', 'aggregation_matrix', 'attend',
-           'drop_path', 'fused_attention_is_faster', 'key_mask', 'recompute']
+           'StridedTransformerBlock', 'TransformerBlock', 'UnbiasedLayerNorm', 'aggregation_matrix',
+           'attend', 'drop_path', 'fused_attention_is_faster', 'key_mask', 'recompute']
