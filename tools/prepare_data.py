@@ -23,8 +23,13 @@ EXAMPLES = """examples:
   %(prog)s asf-amc 16.asf 16_22.amc --out data/cmu_amc
   %(prog)s amass AMASS --body smplh --dmpl dmpls --regressor J_regressor_h36m.npy --split train \\
       --out data/amass_train
+  %(prog)s 3dpw 3DPW/sequenceFiles/test --male SMPL_MALE.npz --female SMPL_FEMALE.npz \\
+      --regressor J_regressor_h36m.npy --out data/3dpw/test.json
+  %(prog)s mesh-labels people.json --layout h36m --neutral SMPL_NEUTRAL.npz \\
+      --regressor J_regressor_h36m.npy --out data/people_labels.json
   %(prog)s synthetic --clips 60 --frames 500 --out data/synthetic
   %(prog)s project data/cmu_train --cameras-per-clip 4 --noise detected --out data/cmu_train_2d
+  %(prog)s fit-body data/cmu_train --out data/cmu_train_body
   %(prog)s info data/h36m
   %(prog)s verify data/h36m
 """
@@ -128,6 +133,43 @@ def parse_args(argv=None) -> argparse.Namespace:
     sub.add_argument('--noise-param', nargs='+', default=[], metavar='KEY=VALUE',
                      help='parameters of the noise model (see docs/data.md)')
 
+    sub = add('3dpw', _3dpw, "3DPW's sequence files as one annotation file for body meshes",
+              writes=False)
+    sub.add_argument('folder', type=Path, help='sequenceFiles/<split>, or one .pkl')
+    sub.add_argument('--min-keypoints', type=int, default=6,
+                     help='detected keypoints a person needs to be kept, default: %(default)s')
+    _add_bodies(sub)
+
+    sub = add('mesh-labels', _mesh_labels, 'add joints, twists and boxes to an annotation file '
+              'that has body parameters', writes=False)
+    sub.add_argument('annotations', type=Path, help='json file with shape, pose and root')
+    sub.add_argument('--layout', required=True, choices=['h36m', '3dpw'])
+    sub.add_argument('--replace', action='store_true', help='replace labels that are there')
+    _add_bodies(sub)
+
+    sub = add('fit-body', _fit_body, 'fit a body model to world-space stores: one motion per clip',
+              writes=False)
+    sub.add_argument('stores', nargs='+', type=Path, metavar='STORE',
+                     help='world-space stores of 17 joints')
+    sub.add_argument('--out', required=True, type=Path, metavar='FOLDER',
+                     help='for <subject>/<clip>_poses.npz and report.json; a stopped run goes on')
+    sub.add_argument('--body', default='stand_in', metavar='FILE',
+                     help='SMPL body (.npz or .pkl), default: the stand-in body (not SMPL)')
+    sub.add_argument('--gender', default='neutral', choices=['neutral', 'male', 'female'],
+                     help='of the body in FILE, default: %(default)s')
+    sub.add_argument('--regressor', type=Path, metavar='FILE',
+                     help="(17, vertices) regressor, for example SPIN's J_regressor_h36m.npy; "
+                          'default: the one in the body file')
+    sub.add_argument('--regressor-skeleton', default='h36m_l_first',
+                     choices=['h36m_l_first', 'h36m'],
+                     help='joint order of the regressor, default: %(default)s')
+    sub.add_argument('--fps', type=float, default=25,
+                     help='fit every k-th frame, nearest to this rate, default: %(default)s')
+    sub.add_argument('--max-error', type=float, default=40, metavar='MM',
+                     help='reject clips with a larger mean joint distance, default: %(default)s')
+    sub.add_argument('--processes', type=int, default=2, help='default: %(default)s')
+    sub.add_argument('--overwrite', action='store_true', help='fit finished clips again')
+
     sub = add('verify', _verify, 'check every array of a store against its checksum', writes=False)
     sub.add_argument('store', type=Path)
     sub = add('info', _info, 'describe a store', writes=False)
@@ -144,6 +186,21 @@ def _add_test_fps(sub) -> None:
     sub.add_argument('--test-fps', type=float, default=25,
                      help='frame rate given to TS1 to TS6, which no file says (default: '
                           '%(default)s)')
+
+
+def _add_bodies(sub) -> None:
+    sub.add_argument('--out', required=True, type=Path, metavar='FILE', help='json file to write')
+    for gender in ('neutral', 'male', 'female'):
+        sub.add_argument(f'--{gender}', metavar='FILE', help=f'{gender} SMPL body (.npz or .pkl)')
+    sub.add_argument('--regressor', metavar='FILE',
+                     help='(17, vertices) regressor of the joints of Human3.6M; default: the one '
+                          'in the body files, where they have one')
+
+
+def _bodies(args) -> dict:
+    from mmpose_lift.models.body import BodyModel
+    return {gender: BodyModel.from_file(path, gender, args.regressor)
+            for gender in ('neutral', 'male', 'female') if (path := getattr(args, gender))}
 
 
 def _pairs(items, what) -> list:
@@ -232,6 +289,18 @@ def _synthetic(args):
                             'procedure, not recorded from people')
 
 
+def _3dpw(args):
+    from mmpose_lift.apis.mesh_labels import convert_3dpw
+    report = convert_3dpw(args.folder, args.out, _bodies(args), args.min_keypoints)
+    Console().print(f'{args.out}: {report}', highlight=False)
+
+
+def _mesh_labels(args):
+    from mmpose_lift.apis.mesh_labels import complete_file
+    report = complete_file(args.annotations, args.out, args.layout, _bodies(args), args.replace)
+    Console().print(f'{args.out}: {report}', highlight=False)
+
+
 def _project(args):
     from mmpose_lift.datasets.projection import project_store
     from mmpose_lift.geometry import h36m_camera
@@ -240,6 +309,21 @@ def _project(args):
     params = {key: float(value) for key, value in _pairs(args.noise_param, '--noise-param')}
     return project_store(PoseStore.open(args.store), cameras, args.cameras_per_clip, args.seed,
                          args.noise, params)
+
+
+def _fit_body(args):
+    from mmpose_lift.datasets.body_motion_fitting import BodyMotionFitting
+    fitting = BodyMotionFitting(args.stores, args.out, args.body, args.gender, args.regressor,
+                                args.regressor_skeleton, args.fps, args.max_error, args.overwrite)
+    with _progress() as bar:
+        total = len(fitting.clips)
+        task = bar.add_task('fit-body', total=total, completed=total - len(fitting.remaining))
+        report = fitting.run(args.processes,
+                             lambda name: bar.update(task, advance=1, description=name))
+    print(f'{args.out}: {fitting.summary()}')
+    for name, entry in report.items():
+        if entry['rejected']:
+            print(f'rejected: {name}: {entry["rejected"]}')
 
 
 def _verify(args):
@@ -271,14 +355,18 @@ def _info(args):
     console.print(table)
 
 
+def _progress() -> Progress:
+    return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+                    TimeRemainingColumn(), console=Console(stderr=True))
+
+
 def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         recording = args.run(args)
         if recording is None:
             return 0
-        with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-                      TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        with _progress() as bar:
             task = bar.add_task(args.format, total=recording.total)
             store = recording.write(
                 args.out, args.overwrite,
@@ -286,6 +374,9 @@ def main(argv=None) -> int:
         print(f'{args.out}: {len(store.sequences)} clips, {store.num_frames:,} frames, '
               f'2D: {", ".join(store.sources_2d) or "none"}')
         return 0
+    except KeyboardInterrupt:
+        print('stopped; what is finished is kept', file=sys.stderr)
+        return 130
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -1,4 +1,5 @@
+from .body_mesh_label import BodyMeshLabel
 from .key_frame_sequence_label import KeyFrameSequenceLabel
 from .pose_sequence_label import PoseSequenceLabel
 
-__all__ = ['KeyFrameSequenceLabel', 'PoseSequenceLabel']
+__all__ = ['BodyMeshLabel', 'KeyFrameSequenceLabel', 'PoseSequenceLabel']

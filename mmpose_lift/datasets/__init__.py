@@ -1,5 +1,11 @@
+from . import transforms
+from .body_mesh_dataset import BodyMeshDataset
 from .detector_noise import DetectorNoise
 from .key_frame_dataset import KeyFrameSequenceDataset
+from .mixed_dataset import MixedDataset
 from .pose_sequence_dataset import PoseSequenceDataset
+from .rendered_mesh_dataset import RenderedMeshDataset
+from .transforms import *  # noqa: F401,F403
 
-__all__ = ['DetectorNoise', 'KeyFrameSequenceDataset', 'PoseSequenceDataset']
+__all__ = ['BodyMeshDataset', 'DetectorNoise', 'KeyFrameSequenceDataset',
+           'MixedDataset', 'PoseSequenceDataset', 'RenderedMeshDataset', *transforms.__all__]

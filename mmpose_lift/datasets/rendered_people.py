@@ -53,6 +53,8 @@ class RenderedPeopleWriter:
         FileNotFoundError: No such store.
     """
 
+    _own_settings: Dict = {}
+
     def __init__(self, out: Union[str, Path], seed: int = 0,
                  motion: Optional[Dict[str, SequenceType[Union[str, Path]]]] = None,
                  size: Tuple[int, int] = (320, 320), overwrite: bool = False):
@@ -61,10 +63,31 @@ class RenderedPeopleWriter:
         self.out, self.seed, self.size = Path(out), int(seed), (int(size[0]), int(size[1]))
         self.motion = {split: tuple(str(path) for path in (motion or {}).get(split, ()))
                        for split in SPLITS}
-        sources = {split: [_open_motion(path).source for path in paths]
+        sources = {split: [self._motion_source(path) for path in paths]
                    for split, paths in self.motion.items()}
-        self.settings = dict(seed=self.seed, size=list(self.size), motion=sources)
+        self.settings = dict(seed=self.seed, size=list(self.size), motion=sources,
+                             **self._own_settings)
         self._prepare(overwrite)
+
+    # The three places in which data sets with other labels differ.
+
+    @staticmethod
+    def _motion_source(path: str) -> str:
+        """What ``path`` holds, in words; refuses what is no motion."""
+        return _open_motion(path).source
+
+    @property
+    def _sample(self) -> Callable:
+        """A function of a module: (rng, motion, seed, size) -> picture, annotations."""
+        return _sample_people
+
+    def _complete(self, annotations: List[Dict]) -> Dict:
+        """Add in place what is made for all annotations of a split at once.
+
+        Returns:
+            Further lists of the annotation file.
+        """
+        return dict(categories=[_category()])
 
     def _prepare(self, overwrite: bool) -> None:
         settings = self.out / 'settings.json'
@@ -113,8 +136,8 @@ class RenderedPeopleWriter:
                     processes, mp_context=multiprocessing.get_context('spawn')))
                 stack.callback(pool.shutdown, cancel_futures=True)
                 run = pool.map
-            arguments = [(folder, SPLITS.index(split), self.seed, self.size, self.motion[split],
-                          *pictures) for pictures in ranges]
+            arguments = [(self._sample, folder, SPLITS.index(split), self.seed, self.size,
+                          self.motion[split], *pictures) for pictures in ranges]
             images, annotations = [], []
             for part in run(_render_part, *zip(*arguments)):
                 images += part['images']
@@ -122,15 +145,16 @@ class RenderedPeopleWriter:
                 progress(len(part['images']))
         for number, annotation in enumerate(annotations):
             annotation['id'] = number
+        further = self._complete(annotations)
         path = self.out / f'{split}.json'
         _write_json(path, dict(
             info=dict(description='Rendered stand-in bodies of mmpose_lift: not photographs, not '
                       f'real people; motion: {self.settings["motion"][split] or "procedural"}'),
-            images=images, annotations=annotations, categories=[_category()]))
+            images=images, annotations=annotations, **further))
         return path
 
 
-def _render_part(folder: Path, split: int, seed: int, size: Tuple[int, int],
+def _render_part(sample: Callable, folder: Path, split: int, seed: int, size: Tuple[int, int],
                  motion: Tuple[str, ...], first: int, last: int) -> dict:
     """Pictures [first, last) as files, and their part of the annotations; kept where it exists."""
     import cv2
@@ -140,8 +164,7 @@ def _render_part(folder: Path, split: int, seed: int, size: Tuple[int, int],
     images, annotations = [], []
     for number in range(first, last):
         rng = np.random.default_rng([seed, split, number])
-        picture, people = _renderer().sample_picture(
-            rng, motion_pool(motion, 2 * seed + split), size)
+        picture, labels = sample(rng, motion, 2 * seed + split, size)
         name = f'{number:06d}.jpg'
         with atomic_write(folder / name) as temporary:
             written = cv2.imwrite(str(temporary), picture,
@@ -149,19 +172,25 @@ def _render_part(folder: Path, split: int, seed: int, size: Tuple[int, int],
             if not written:
                 raise OSError(f'{folder / name}: OpenCV could not write the picture')
         images.append(dict(id=number, file_name=name, width=size[0], height=size[1]))
-        annotations += [_annotation(number, person) for person in people
-                        if np.count_nonzero(person['keypoints'][:, 2] == 2) >= MIN_SEEN]
+        annotations += [dict(image_id=number, **label) for label in labels]
     part = dict(images=images, annotations=annotations)
     _write_json(path, part)
     return part
 
 
-def _annotation(image: int, person: dict) -> dict:
+def _sample_people(rng: np.random.Generator, motion: Tuple[str, ...], seed: int,
+                   size: Tuple[int, int]) -> Tuple[np.ndarray, List[Dict]]:
+    picture, people = renderer().sample_picture(rng, motion_pool(motion, seed), size)
+    return picture, [_annotation(person) for person in people
+                     if np.count_nonzero(person['keypoints'][:, 2] == 2) >= MIN_SEEN]
+
+
+def _annotation(person: dict) -> dict:
     x1, y1, x2, y2 = (float(value) for value in person['bbox'])
     keypoints = np.asarray(person['keypoints'], np.float64)
     keypoints = np.where(keypoints[:, 2:] > 0, keypoints, 0)  # COCO: zeros where not labelled
     return dict(
-        image_id=image, category_id=1, iscrowd=0, area=float(person['area']),
+        category_id=1, iscrowd=0, area=float(person['area']),
         bbox=[round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
         keypoints=[round(value, 2) for value in keypoints.ravel().tolist()],
         num_keypoints=int(np.count_nonzero(keypoints[:, 2])))
@@ -183,7 +212,8 @@ def _open_motion(path: str) -> PoseStore:
 
 
 @lru_cache(maxsize=1)
-def _renderer():
+def renderer():
+    """The one ``RenderedPeople`` of this process."""
     from ..rendering.people import RenderedPeople
     return RenderedPeople()
 

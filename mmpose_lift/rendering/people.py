@@ -6,7 +6,8 @@ World axes are right-handed with z up and the floor at z = 0; camera axes are x 
 z forward; metres everywhere.
 """
 
-from typing import Dict, Iterator, List, Optional, Tuple
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ from .appearance import Outfit, Wardrobe, add_occluders, degrade, random_backgro
 from .rasterizer import rasterize
 from .scene import Light, Mesh, RenderedImage, cast_shadow, project, render, vertex_normals
 
-__all__ = ['RenderedPeople', 'TwoPeopleVideo', 'camera_rotation']
+__all__ = ['Photograph', 'RenderedPeople', 'TwoPeopleVideo', 'camera_rotation']
 
 # vertices of COCO's face points, as usual for bodies of this numbering
 _FACE = {'nose': 332, 'left_eye': 2800, 'right_eye': 6260, 'left_ear': 583, 'right_ear': 4071}
@@ -66,6 +67,35 @@ def _check_motion(motion) -> np.ndarray:
         raise ValueError('motion: expected (N, 17, 3) joints of the h36m skeleton in metres, z up, '
                          f'found shape {motion.shape}')
     return motion
+
+
+@dataclass
+class Photograph:
+    """A picture of people and the camera that took it.
+
+    Attributes:
+        image: (H, W, 3) uint8 blue, green, red, with all faults of the camera.
+        picture: What was drawn before things came in front; numbers of people count those of
+            ``near`` only.
+        hidden: (H, W) bool, pixels covered by a thing in front.
+        near: (P,) bool, False for a person too close to the camera to be drawn.
+        rotation: (3, 3) from world to camera axes.
+        shift: (3,) metres, the world's origin in camera axes.
+        focal: Focal length in pixels.
+        center: (2,) principal point in pixels; (0, 0) is the corner of the picture.
+    """
+    image: np.ndarray
+    picture: RenderedImage
+    hidden: np.ndarray
+    near: np.ndarray
+    rotation: np.ndarray
+    shift: np.ndarray
+    focal: float
+    center: np.ndarray
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) points of the world in camera axes."""
+        return points @ self.rotation.T.astype(np.float32) + self.shift
 
 
 class RenderedPeople:
@@ -175,9 +205,37 @@ class RenderedPeople:
         """
         motion = _check_motion(motion)
         world, body_joints, outfits = self._random_people(rng, motion)
-        rotation, shift, focal = _random_camera(rng, world[0], size)
-        vertices, body_joints = (x @ rotation.T.astype(np.float32) + shift for x in
-                                 (world, body_joints))
+        shot = self.photograph(rng, world, outfits, size)
+        vertices, body_joints = (shot.to_camera(x)[shot.near] for x in (world, body_joints))
+        points = self.coco_keypoints(vertices, body_joints)
+        people = []
+        for number, person in enumerate(points):
+            mask = (shot.picture.segmentation == number) & ~shot.hidden
+            area = int(mask.sum())
+            if area < 0.002 * mask.size:
+                continue
+            xy = project(person, shot.focal, shot.center)
+            flags = self.visibility(person, xy, shot.picture, shot.hidden)
+            keypoints = np.concatenate([xy, flags[:, None]], axis=1) * (flags > 0)[:, None]
+            people.append(dict(bbox=_box(mask), keypoints=keypoints.astype(np.float32), area=area,
+                               num_keypoints=int((flags > 0).sum())))
+        return shot.image, people
+
+    def photograph(self, rng: np.random.Generator, world: np.ndarray, outfits: Sequence[Outfit],
+                   size: Tuple[int, int], fill: Tuple[float, float] = (0.5, 0.95),
+                   cut: float = 0.22) -> 'Photograph':
+        """Draw people with a random camera, light, background, things in front and faults.
+
+        Args:
+            rng: The same state gives the same picture.
+            world: (P, V, 3) float32 vertices, world axes, the first person's lowest at z = 0.
+            outfits: P pieces of clothing.
+            size: (width, height) in pixels.
+            fill: Least and greatest share of the picture that the first person's extent takes.
+            cut: How often that is more (up to 1.8 times the picture), so that parts are cut off.
+        """
+        rotation, shift, focal = _random_camera(rng, world[0], size, fill, cut)
+        vertices = world @ rotation.T.astype(np.float32) + shift
         center = np.array(size) / 2
         near = vertices[..., 2].min(axis=1) > 0.3  # nobody reaches the camera
         up = rotation[:, 2]
@@ -196,19 +254,8 @@ class RenderedPeople:
         own = picture.segmentation == 0
         hidden = add_occluders(rng, picture.image, rng.choice(4, p=[0.65, 0.2, 0.1, 0.05]),
                                _box(own) if own.any() else (0, 0, *size))
-        points = self.coco_keypoints(vertices[near], body_joints[near])
-        people = []
-        for number, person in enumerate(points):
-            mask = (picture.segmentation == number) & ~hidden
-            area = int(mask.sum())
-            if area < 0.002 * mask.size:
-                continue
-            xy = project(person, focal, center)
-            flags = self.visibility(person, xy, picture, hidden)
-            keypoints = np.concatenate([xy, flags[:, None]], axis=1) * (flags > 0)[:, None]
-            people.append(dict(bbox=_box(mask), keypoints=keypoints.astype(np.float32), area=area,
-                               num_keypoints=int((flags > 0).sum())))
-        return degrade(rng, picture.image), people
+        return Photograph(degrade(rng, picture.image), picture, hidden, near, rotation, shift,
+                          focal, center)
 
     def _random_people(self, rng, motion):
         """World vertices (P, V, 3), joints (P, 24, 3) and outfits; the first at the origin."""
@@ -231,13 +278,14 @@ def _box(mask: np.ndarray) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
 
 
-def _random_camera(rng, body: np.ndarray, size) -> Tuple[np.ndarray, np.ndarray, float]:
+def _random_camera(rng, body: np.ndarray, size, fill_range,
+                   cut: float) -> Tuple[np.ndarray, np.ndarray, float]:
     """A camera that has ``body`` (V, 3) in the picture: rotation (3, 3), shift (3,) and focal."""
     pitch = np.deg2rad(rng.uniform(-5, 35) if rng.random() < 0.6 else rng.uniform(-5, 12))
     rotation = camera_rotation(pitch, roll=np.deg2rad(rng.normal(0, 3)))
     seen = body @ rotation.T
     low, high = seen.min(axis=0), seen.max(axis=0)
-    fill = rng.uniform(0.5, 0.95) if rng.random() < 0.78 else rng.uniform(0.95, 1.8)
+    fill = rng.uniform(*fill_range) if rng.random() < 1 - cut else rng.uniform(0.95, 1.8)
     focal = max(size) * rng.uniform(0.9, 2.4)
     scale = fill * min(np.array(size) / (high - low)[:2])  # pixels per metre
     distance = max(focal / scale, 1.3)
