@@ -35,6 +35,7 @@ def parts(config, *kinds):
     """The loaders' data sets and the evaluators that a config has."""
     loaders = [config.get(f'{kind}_dataloader') for kind in kinds]
     datasets = [loader.dataset for loader in loaders if loader]
+    datasets = [part for options in datasets for part in options.get('datasets', [options])]
     evaluators = []
     for kind in kinds:
         found = config.get(f'{kind}_evaluator') or []
@@ -104,6 +105,45 @@ def test_published_recipes(name):
         assert train.dataset.cameras_per_clip == 'random'
     backbone = config.model.backbone
     assert tuple(backbone.drop_path_rate) == (0.1, 0.1, 0.) and backbone.num_tokens == tokens
+
+
+MESH_MIXES = {  # section 5: pictures of the four GPUs, set and its share
+    'res34_4xb64-200e_mix': (256, dict(h36m=0.4, coco=0.5, mpi_inf_3dhp=0.1)),
+    'res34_4xb64-200e_mix-3dpw': (256, {'h36m': 0.3, 'coco': 0.4, 'mpi_inf_3dhp': 0.1,
+                                        '3dpw': 0.2}),
+    'hrnet-w48_4xb56-200e_mix': (224, dict(h36m=0.4, coco=0.5, mpi_inf_3dhp=0.1)),
+    'hrnet-w48_4xb56-200e_mix-3dpw': (224, {'h36m': 0.3, 'coco': 0.4, 'mpi_inf_3dhp': 0.1,
+                                            '3dpw': 0.2}),
+}
+
+
+@pytest.mark.parametrize('name', MESH_MIXES)
+def test_mesh_recipes(name):
+    pictures, shares = MESH_MIXES[name]
+    config = Config.fromfile(ROOT / 'configs/body_3d_mesh/hybrik_transformer/mix'
+                             f'/img-mesh_hybrik-transformer-{name}.py')
+    dataset = config.train_dataloader.dataset
+    assert dataset.type == 'MixedDataset' and dataset.get('epoch_length') in (None, '2x_largest')
+    assert dict(zip((d.layout for d in dataset.datasets), dataset.probabilities)) == shares
+    assert config.train_dataloader.batch_size * 4 == pictures
+    assert config.auto_scale_lr.base_batch_size == pictures
+    assert dict(config.optim_wrapper.optimizer) == dict(type='Adam', lr=5e-4)
+    assert list(config.param_scheduler) == [
+        dict(type='InverseSqrtLR', warmup=4000, by_epoch=False)]
+    assert config.train_cfg.max_epochs == 200 and config.default_hooks.checkpoint.interval == 2
+    assert [(h.type, h.get('last')) for h in config.custom_hooks] == [
+        ('SyncBuffersHook', None), ('AverageCheckpointsHook', 10)]
+    for part in dataset.datasets:
+        transforms = {t.type: t for t in part.pipeline}
+        occlusion = transforms.get('RandomNoiseOcclusion')
+        assert (occlusion is None) == (part.layout == 'mpi_inf_3dhp')
+        assert transforms['GetBBoxCenterScale'].padding == (1 if part.layout == 'h36m' else 1.25)
+        if part.layout == 'coco':
+            assert (tuple(occlusion.area), tuple(occlusion.aspect)) == ((0, 0.7), (0.3, 3.33))
+    head = config.model.head
+    assert (head.d_model, head.layer_width, head.num_blocks, head.num_layers, head.num_heads) == (
+        512, 512, 6, 3, 8) and config.model.test_cfg.flip_test
+    assert 'compat_joint23' not in head  # the default, as in the public code
 
 
 def test_uplift_parameter_counts():

@@ -2,6 +2,9 @@
 
 from .bfloat16 import BFloat16Hook
 from .checked_load import CheckedLoadHook
+from .checkpoint_averaging import AverageCheckpointsHook, average_checkpoints
+from .inverse_sqrt_lr import InverseSqrtLR
 from .warmup_ema import WarmupEMA
 
-__all__ = ['BFloat16Hook', 'CheckedLoadHook', 'WarmupEMA']
+__all__ = ['AverageCheckpointsHook', 'BFloat16Hook', 'CheckedLoadHook', 'InverseSqrtLR',
+           'WarmupEMA', 'average_checkpoints']

@@ -149,6 +149,11 @@ class MPIINF3DHPMetric(LiftingMetric):
         }
 
 
+def official_joints(skeleton: str) -> np.ndarray:
+    """(K,) bool: the 14 joints of the official evaluation code."""
+    return _joint_mask('official14', skeleton)
+
+
 def _joint_mask(joints: str, skeleton: str) -> np.ndarray:
     """(K,) bool: the joints that PCK and AUC count."""
     if joints not in _JOINTS:

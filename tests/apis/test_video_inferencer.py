@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from mmpose_lift.apis import MMPoseInferencer, People, PoseLiftInferencer, Stages, mmpose_inferencer
 from mmpose_lift.apis.keypoint_preparation import prepare_keypoints
@@ -112,6 +113,7 @@ def test_each_person_is_lifted_over_its_whole_time(inferencer):
     poses = one.video(pictures(40), fps=50)
     assert poses.num_frames == 40 and len(poses.tracks) == 2 and poses.complete
     assert poses.image_size == (WIDTH, HEIGHT) and poses.model_2d == 'given'
+    assert poses.notes == {'weights': 'random: the result means nothing'}
     for track, person in zip(poses.tracks, range(2)):
         np.testing.assert_array_equal(track.keypoints, keypoints[:, person])
         prepared = prepare_keypoints(keypoints[:, person], 'coco', 'h36m').keypoints
@@ -241,6 +243,8 @@ def test_frames_that_cannot_be_read_are_frames_without_people(inferencer, drop_i
     (dict(bboxes=[[[1, 2, 3, 4]]] * 3), 'bboxes: expected one array'),
     (dict(bboxes=[[[9, 2, 3, 4]]] * 12), 'frame 0.*x1 < x2'),
     (dict(bboxes=[[]] * 11 + [[[1, 2], [3]]]), 'frame 11: expected finite boxes'),
+    (dict(bboxes=[[]] * 11 + [[[-9, 0, 9, 9], [170, 0, 190, 9]]]),
+     r'frame 11: .* 160x96 pixels, found \[170.0, 0.0, 190.0, 9.0\]'),
     (dict(smooth='sometimes'), 'sometimes'),
     (dict(height=175), 'metres'),
     (dict(focal=-2), 'focal'),
@@ -289,10 +293,32 @@ def test_boxes_that_the_tracker_never_sees(monkeypatch):
     found = SimpleNamespace(
         labels=np.array([0, 0, 0, 1]), scores=np.array([0.9, 0.8, 0.15, 0.9], np.float32),
         bboxes=np.array([[0, 0, 9, 9], [5, 0, 5, 9], [20, 0, 30, 9], [40, 0, 50, 9]], np.float32))
-    assert len(people._people_boxes(found)) == 1
-    assert len(people.with_options(bbox_thr=0.1)._people_boxes(found)) == 2
+    assert len(people._people_boxes(found, (60, 40))) == 1
+    assert len(people.with_options(bbox_thr=0.1)._people_boxes(found, (60, 40))) == 2
     with pytest.raises(ValueError, match='batch_size'):
         people.with_options(batch_size=0)
+    with pytest.raises(ValueError, match='picture 1: .* 160x96 pixels'):
+        people(pictures(2), [[[0, 0, 9, 9]], [[0, 96, 9, 120]]])
+
+
+@pytest.mark.parametrize('box, kept', [
+    ((-500, -50, 5, 5), True), ((59, 39, 900, 900), True), ((-1e6, -1e6, 1e6, 1e6), True),
+    ((60, 0, 70, 9), False), ((0, -9, 9, 0), False), ((5, 5, 5, 9), False),
+    ((0, 0, np.inf, 9), False), ((-1e30, -1e30, 1e30, 1e30), False)])
+def test_boxes_outside_the_picture_are_nobody(box, kept):
+    from mmpose_lift.apis import PeopleEstimator
+    people = PeopleEstimator.__new__(PeopleEstimator)  # without its model
+    people.bbox_thr, people.nms_thr = 0.3, 0.3
+    people._pose2d = SimpleNamespace(det_cat_ids=(0, ))
+    found = SimpleNamespace(labels=np.zeros(1), scores=np.ones(1, np.float32),
+                            bboxes=np.array([box], np.float32))
+    assert len(people._people_boxes(found, (60, 40))) == kept
+    people.topdown, people.batch_size = False, 1
+    instances = dict(bboxes=found.bboxes, bbox_scores=found.scores,
+                     keypoints=np.zeros((1, 17, 2)), keypoint_scores=np.ones((1, 17)))
+    people._predict = lambda items: [SimpleNamespace(pred_instances=InstanceData(**instances))]
+    [seen] = people([np.zeros((40, 60, 3), np.uint8)])
+    assert len(seen.boxes) == kept
 
 
 def test_models_without_weights_are_refused(root_dir):
@@ -420,6 +446,8 @@ def test_data_samples(drop_in):
     [sample] = result['predictions']
     assert sample.pred_instances.keypoints.shape == (2, 17, 3)
     assert sample.pred_instances.bboxes.shape == (2, 4)
+    assert sample.pred_instances.detected.tolist() == [True, True]
+    assert 'root_position' not in sample.pred_instances
     [nobody] = drop_in([np.empty((0, 17, 3), np.float32)])(pictures(1)[0], return_datasamples=True)
     assert nobody['predictions'][0].pred_instances.keypoints.shape == (0, 17, 3)
 
