@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ..compat.model_index import find_model, lifting_aliases
+from ..compat.model_index import find_model, lifting_aliases, mesh_aliases
 from ..datasets.key_frames import check_strides
 from ..datasets.windows import check_overlap, cross_fade_windows, window_frames
 from ..evaluation.key_frames import fill_between
@@ -94,7 +94,7 @@ def resolve_model(model: Union[str, Path, Config]) -> Tuple[Config, Optional[str
     entry = find_model(str(model))
     if entry is None:
         raise ValueError(f'model {str(model)!r} is neither a config file nor a known alias; '
-                         f'aliases: {", ".join(lifting_aliases())}')
+                         f'aliases: {", ".join(lifting_aliases() + mesh_aliases())}')
     return load_config(entry['Config']), entry.get('Weights'), str(model)
 
 
@@ -135,6 +135,7 @@ class ClipLifter:
             ``fps``; 1 for models that see all frames.
         slow_stride: The largest input stride that the config tests, for adaptive key-frames.
         key_frame_lifter: The :class:`KeyFrameLifter` of a model that sees key-frames only.
+        random_weights: Whether it has no weights.
         runs: Whether it has weights, or is meant to run without.
         backend: 'torch' or 'onnx'.
 
@@ -165,6 +166,7 @@ class ClipLifter:
         weights = weights or published
         self.backend = choose_backend(backend, weights, device, precision)
         self.batch_size, self.overlap = batch_size, overlap
+        self.random_weights = weights is None
         self.runs = weights is not None or allow_random_weights
         self.model = self._build(config.model)
         self.skeleton = self.model.skeleton

@@ -15,14 +15,16 @@ from mmpose.apis import MMPoseInferencer as _MMPoseInferencer
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
-from ..compat.model_index import find_model, lifting_aliases
+from ..compat.model_index import find_model, lifting_aliases, mesh_aliases
 from ..io.exporters import predictions_of_frame, write_json
 from ..io.exporters.export import writable_folder
 from ..io.frames import FrameSource, open_frames
 from ..io.video_poses import PersonTrack, VideoPoses
 from ..models import SequencePoseLifter
+from ..models.estimators import BodyMeshEstimator
 from .clip_lifter import resolve_model
 from .inferencer import PoseLiftInferencer, one_of
+from .mesh_inferencer import MeshInferencer
 from .progress import ShownStages, Stages
 from .stream import StreamedFrame
 from .video_inferencer import VERSION
@@ -53,12 +55,15 @@ class MMPoseInferencer(_MMPoseInferencer):
     pictures, also those of a folder or list, have nothing to do with each other and come one by one
     (``images_are_frames=True`` makes them one video); ``webcam:ID`` comes live.
 
+    A model of body meshes of this package (:class:`MeshInferencer`) goes the same way, but not with
+    cameras. It needs no 2D model; one that is given helps the tracker.
+
     Args:
         pose2d, pose2d_weights, pose3d, pose3d_weights, device, scope, det_model, det_weights,
         det_cat_ids, show_progress: As in MMPose.
         weights: The same as ``pose3d_weights``.
         allow_random_weights: Run a 3D model that has no trained weights.
-        **lifting: Further arguments of :class:`PoseLiftInferencer`.
+        **lifting: Further arguments of :class:`PoseLiftInferencer` or :class:`MeshInferencer`.
 
     Raises:
         ValueError: Unknown model, or a checkpoint of another model.
@@ -74,15 +79,19 @@ class MMPoseInferencer(_MMPoseInferencer):
                  det_cat_ids=None, show_progress: bool = False, weights: Optional[str] = None,
                  allow_random_weights: bool = False, **lifting) -> None:
         pose3d_weights = one_of(weights, pose3d_weights)
-        if pose3d is not None and is_lifter(pose3d):
+        self._own = kind_of_model(pose3d)
+        if self._own is not None:
             self.visualizer, self.show_progress = None, show_progress
-            self.inferencer = PoseLiftInferencer(
-                pose3d, pose3d_weights, device=device, allow_random_weights=allow_random_weights,
-                pose2d=pose2d or 'human', pose2d_weights=pose2d_weights, det_model=det_model,
-                det_weights=det_weights, det_cat_ids=det_cat_ids, scope=scope, **lifting)
+            arguments = dict(
+                pose3d=pose3d, weights=pose3d_weights, device=device,
+                allow_random_weights=allow_random_weights, pose2d_weights=pose2d_weights,
+                det_model=det_model, det_weights=det_weights, det_cat_ids=det_cat_ids, scope=scope,
+                **lifting)
+            self.inferencer = (MeshInferencer(pose2d=pose2d, **arguments) if self._own == 'mesh'
+                               else PoseLiftInferencer(pose2d=pose2d or 'human', **arguments))
             return
         if lifting:
-            raise TypeError(f'{", ".join(sorted(lifting))}: arguments for the lifters of this '
+            raise TypeError(f'{", ".join(sorted(lifting))}: arguments for the 3D models of this '
                             f'package, and pose3d={pose3d!r} is none of them')
         pose3d = str(pose3d) if isinstance(pose3d, Path) else pose3d
         try:
@@ -93,7 +102,7 @@ class MMPoseInferencer(_MMPoseInferencer):
                 raise
             raise ValueError(f'pose3d={pose3d!r}: no config file, no model of MMPose and none of '
                              f'mmpose_lift, whose aliases are '
-                             f'{", ".join(lifting_aliases())}') from error
+                             f'{", ".join(lifting_aliases() + mesh_aliases())}') from error
 
     def __call__(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
                  out_dir: Optional[str] = None, **kwargs) -> Iterator[dict]:
@@ -101,7 +110,9 @@ class MMPoseInferencer(_MMPoseInferencer):
 
         Args:
             inputs: Video, picture, folder of pictures, list of pictures, array, or 'webcam:ID'.
-            return_datasamples: Give MMPose's data samples instead of lists of dicts.
+            return_datasamples: Give MMPose's data samples instead of lists of dicts; with
+                ``bboxes``, ``track_ids`` and, where the model gives them, the arrays of the fields
+                below in ``pred_instances``.
             batch_size: People or pictures per forward pass of the 2D model, where above 1.
             out_dir: Folder for ``visualizations`` and ``predictions``.
             **kwargs: MMPose's ``bbox_thr``, ``nms_thr``, ``bboxes`` (one array (n, 4 or 5) per
@@ -110,23 +121,26 @@ class MMPoseInferencer(_MMPoseInferencer):
                 taken and have no effect (``WITHOUT_EFFECT``). ``bbox_thr`` and ``nms_thr`` are
                 0.3 by default for pictures; for videos see :meth:`PoseLiftInferencer.video`. Ours:
                 ``fps`` and ``images_are_frames`` for pictures that are a video, ``look_ahead``
-                (frames) for cameras, and the options of :meth:`PoseLiftInferencer.video` (videos)
-                and :class:`PeopleStream` (cameras). Files in ``pred_out_dir`` hold what MMPose
-                writes as ``instance_info``, and ``meta_info`` beside it, which says units and axes.
+                (frames) for cameras, and the options of :meth:`PoseLiftInferencer.video` or
+                :meth:`MeshInferencer.video` (videos) and :class:`PeopleStream` (cameras). Files in
+                ``pred_out_dir`` hold what MMPose writes as ``instance_info``, and ``meta_info``
+                beside it, which says units and axes.
 
         Yields:
             dict: ``predictions``, for the one picture a list of people: ``keypoints`` (K, 3) in
             metres, camera axes, root-relative, ``keypoint_scores``, ``keypoints_2d``, ``bbox``,
-            ``bbox_score``, ``track_id``, ``detected``; ``visualization``, a list with the drawn
-            picture (RGB) if ``return_vis``, else empty.
+            ``bbox_score``, ``track_id``, ``detected``; of models of body meshes also
+            ``root_position``, ``betas``, ``poses`` (72,) axis-angle, ``transl`` and ``joints``
+            (24, 3), see ``FIELDS`` of ``io.exporters.json_file``; ``visualization``, a list with
+            the drawn picture (RGB) if ``return_vis``, else empty.
 
         Raises:
             TypeError: Unknown option.
             MissingWeightsError: The 3D model has no trained weights.
         """
-        if not isinstance(self.inferencer, PoseLiftInferencer):
+        if self._own is None:
             return super().__call__(inputs, return_datasamples, batch_size, out_dir, **kwargs)
-        self.inferencer.lifter.check_runs()
+        (self.inferencer.predictor if self._own == 'mesh' else self.inferencer.lifter).check_runs()
         return self._results(inputs, return_datasamples, batch_size, out_dir, **kwargs)
 
     def _results(self, inputs, return_datasamples, batch_size, out_dir, *, fps=None,
@@ -137,6 +151,9 @@ class MMPoseInferencer(_MMPoseInferencer):
         if batch_size > 1:
             options['batch_size'] = batch_size
         live = isinstance(inputs, str) and inputs.lower().startswith('webcam')
+        if live and self._own == 'mesh':
+            raise ValueError(f'{inputs}: models of body meshes take videos and pictures, not '
+                             'cameras; record the video first')
         if pred_out_dir and live:
             raise ValueError('pred_out_dir: a camera has no end at which a file could be written; '
                              'take the predictions as they come')
@@ -147,8 +164,10 @@ class MMPoseInferencer(_MMPoseInferencer):
             writable_folder(Path(folder).parent if Path(folder).suffix else folder)
         samples = return_datasamples if return_datasample is None else return_datasample
         window = _Window(wait_time) if show else None
-        drawing = dict(draw_bbox=draw_bbox, kpt_thr=kpt_thr, black_background=black_background)
-        draw = return_vis or show or bool(vis_out_dir)
+        drawing = None
+        if return_vis or show or vis_out_dir:
+            drawing = dict(draw_bbox=draw_bbox, black_background=black_background,
+                           **self._scene(kpt_thr))
 
         def result(poses: VideoPoses, frame: int, picture: Optional[np.ndarray]) -> dict:
             if window is not None:
@@ -162,14 +181,21 @@ class MMPoseInferencer(_MMPoseInferencer):
             if window is not None:
                 window.still = not frames.is_clip
             if frames.kind == 'webcam':
-                yield from self._live(frames, look_ahead, result, drawing if draw else None,
-                                      vis_out_dir, window, options)
+                yield from self._live(frames, look_ahead, result, drawing, vis_out_dir, window,
+                                      options)
             elif frames.is_clip:
-                yield from self._video(frames, result, drawing if draw else None, vis_out_dir,
-                                       pred_out_dir, window, options)
+                yield from self._video(frames, result, drawing, vis_out_dir, pred_out_dir, window,
+                                       options)
             else:
-                yield from self._pictures(frames, result, drawing if draw else None, vis_out_dir,
-                                          pred_out_dir, window, options)
+                yield from self._pictures(frames, result, drawing, vis_out_dir, pred_out_dir,
+                                          window, options)
+
+    def _scene(self, kpt_thr: float) -> dict:
+        """What draws the frames, and its own options."""
+        from ..visualization import MeshScene, PeopleScene
+        if self._own == 'mesh':
+            return dict(scene_type=MeshScene, body_model=self.inferencer.predictor.body)
+        return dict(scene_type=PeopleScene, kpt_thr=kpt_thr)
 
     def _pictures(self, frames: FrameSource, result: Callable, drawing: Optional[dict],
                   vis_out_dir: str, pred_out_dir: str, window: Optional['_Window'],
@@ -203,8 +229,8 @@ class MMPoseInferencer(_MMPoseInferencer):
         if drawing is None:
             yield from (result(poses, frame, None) for frame in range(poses.num_frames))
             return
-        from ..visualization import PeopleScene, VideoWriter
-        scene = PeopleScene(poses, **drawing)
+        from ..visualization import VideoWriter
+        scene = drawing.pop('scene_type')(poses, **drawing)
         with (VideoWriter(_file_in(vis_out_dir, f'{name}.mp4'), poses.fps, scene.size)
               if vis_out_dir else nullcontext()) as writer, _kept(writer):
             for frame, image in islice(frames.readable(), poses.num_frames):
@@ -278,17 +304,18 @@ def _kept(writer) -> Iterator[None]:
         raise
 
 
-def is_lifter(pose3d: Union[str, Path, Config]) -> bool:
-    """Whether a model is one of this package's lifters; models of MMPose, and unknown ones, are
-    not."""
-    if not isinstance(pose3d, Config) and not Path(pose3d).is_file() and find_model(
-            str(pose3d)) is None:
-        return False
+def kind_of_model(pose3d: Union[None, str, Path, Config]) -> Optional[str]:
+    """'lifter' or 'mesh' for models of this package; None for MMPose's, and for unknown ones."""
+    if pose3d is None or not isinstance(pose3d, Config) and not Path(pose3d).is_file() and (
+            find_model(str(pose3d)) is None):
+        return None
     config, _, _ = resolve_model(pose3d)
     init_default_scope('mmpose')
     kind = config.model.type
     kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    return isinstance(kind, type) and issubclass(kind, SequencePoseLifter)
+    kinds = {'lifter': SequencePoseLifter, 'mesh': BodyMeshEstimator}
+    return next((name for name, base in kinds.items()
+                 if isinstance(kind, type) and issubclass(kind, base)), None)
 
 
 def _one_frame(frame: StreamedFrame, frames: FrameSource,
@@ -315,6 +342,9 @@ def _data_sample(poses: VideoPoses, instances: List[dict]) -> PoseDataSample:
         found.bboxes = np.array(columns['bbox'], np.float32).reshape(-1, 4)
         found.bbox_scores = np.array(columns['bbox_score'], np.float32)
         found.track_ids = np.array(columns['track_id'])
+        for name in ('detected', 'root_position', 'betas', 'poses', 'transl', 'joints'):
+            if name in columns:
+                found.set_field(np.array(columns[name]), name)
     return PoseDataSample(pred_instances=found, metainfo=dict(
         img_path=poses.source, dataset_name=poses.skeleton, units=poses.units, frame=poses.frame))
 

@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as short_repr
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from urllib.error import URLError
 
 import numpy as np
@@ -118,19 +118,28 @@ class PeopleEstimator:
                 instead of the detector's.
 
         Raises:
-            ValueError: Boxes that are not such arrays, or a model that takes no boxes.
+            ValueError: Boxes that are not such arrays or show nothing of their picture, or a model
+                that takes no boxes.
         """
         if not self.topdown:
             if boxes is not None:
                 raise ValueError(f'bboxes: the 2D model {self.name!r} finds people by itself and '
                                  'takes no boxes; leave them out')
             return self._one_stage(images)
-        found = self.detect(images) if boxes is None else check_boxes(boxes, 'picture')
+        if boxes is None:
+            found = self.detect(images)
+        else:
+            found = check_boxes(boxes, 'picture')
+            for number, (own, image) in enumerate(zip(found, images)):
+                check_in_picture(own, image.shape[1::-1], f'bboxes: picture {number}')
         keypoints = self.estimate(images, [b[:, :4] for b in found])
         return [People(b[:, :4], b[:, 4], k) for b, k in zip(found, keypoints)]
 
     def detect(self, images: Sequence[np.ndarray]) -> List[np.ndarray]:
-        """Boxes (n, 5) x1, y1, x2, y2, score of the people in each picture, best first."""
+        """Boxes (n, 5) x1, y1, x2, y2, score of the people in each picture, best first.
+
+        What a detector puts wholly outside its picture is left out.
+        """
         with _fetching(f'det_model: {self.detector}', 'det_weights',
                        " or boxes (bboxes=, --bboxes), or det_model='whole_image'"):
             self._pose2d.build_detector()
@@ -143,11 +152,12 @@ class PeopleEstimator:
             batch = list(images[first:first + self.batch_size])
             results += detector(batch, batch_size=len(batch),
                                 return_datasamples=True)['predictions']
-        return [self._people_boxes(result.pred_instances.cpu().numpy()) for result in results]
+        return [self._people_boxes(result.pred_instances.cpu().numpy(), image.shape[1::-1])
+                for result, image in zip(results, images)]
 
-    def _people_boxes(self, found) -> np.ndarray:
+    def _people_boxes(self, found, image_size: Tuple[int, int]) -> np.ndarray:
         people = np.isin(found.labels, self._pose2d.det_cat_ids) & (found.scores > self.bbox_thr)
-        people &= (found.bboxes[:, 2:] > found.bboxes[:, :2]).all(axis=1)  # not cut to nothing
+        people &= in_picture(found.bboxes, image_size)  # and not cut to nothing by its border
         boxes = np.concatenate([found.bboxes, found.scores[:, None]], axis=1)[people]
         return boxes[nms(boxes, self.nms_thr)].astype(np.float32) if len(boxes) else np.empty(
             (0, 5), np.float32)
@@ -174,14 +184,15 @@ class PeopleEstimator:
         people = []
         for first in range(0, len(images), self.batch_size):
             batch = images[first:first + self.batch_size]
-            for sample in self._predict([dict(img=image) for image in batch]):
+            samples = self._predict([dict(img=image) for image in batch])
+            for image, sample in zip(batch, samples):
                 found = sample.pred_instances
                 keypoints = _with_scores(found.keypoints, found.keypoint_scores)
                 boxes = (np.asarray(found.bboxes) if 'bboxes' in found else np.concatenate(
                     [keypoints[..., :2].min(1), keypoints[..., :2].max(1)], axis=-1))
                 scores = np.asarray(found.bbox_scores if 'bbox_scores' in found else
                                     keypoints[..., 2].mean(1))
-                kept = scores > self.bbox_thr
+                kept = (scores > self.bbox_thr) & in_picture(boxes, image.shape[1::-1])
                 people.append(People(boxes[kept].astype(np.float32),
                                      scores[kept].astype(np.float32), keypoints[kept]))
         return people
@@ -211,17 +222,51 @@ def _with_scores(keypoints, scores) -> np.ndarray:
                           axis=-1).astype(np.float32)
 
 
-def check_boxes(bboxes: Sequence, what: str = 'frame') -> List[np.ndarray]:
+def in_picture(boxes: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
+    """Which boxes show something of their picture, however far they reach out of it.
+
+    Args:
+        boxes: (n, 4 or more) x1, y1, x2, y2 in pixels.
+        image_size: (width, height) in pixels.
+
+    Returns:
+        (n,) bool; False also where the area is not finite.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:4]
+    with np.errstate(over='ignore', invalid='ignore'):
+        finite = np.isfinite((high - low).prod(axis=1))
+    return finite & (np.minimum(high, image_size) > np.maximum(low, 0)).all(axis=1)
+
+
+def check_in_picture(boxes: np.ndarray, image_size: Tuple[int, int], where: str) -> None:
+    """Raise ValueError where a given box shows nothing of its picture, see :func:`in_picture`."""
+    outside = ~in_picture(boxes, image_size)
+    if outside.any():
+        raise ValueError(f'{where}: expected boxes that show something of the picture of '
+                         f'{"x".join(map(str, image_size))} pixels, found '
+                         f'{boxes[outside][0, :4].tolist()}; are they for another size of it?')
+
+
+def check_boxes(bboxes: Sequence, what: str = 'frame',
+                image_size: Optional[Tuple[int, int]] = None) -> List[np.ndarray]:
     """Given boxes as (n, 5) float32 each, with a score of 1 where none is given.
 
     Args:
         bboxes: For each picture (n, 4) x1, y1, x2, y2 or (n, 5) with a score, in pixels.
         what: What the numbers in messages count.
+        image_size: (width, height) of all pictures, where it is known: each box has to show
+            something of its picture.
 
     Raises:
-        ValueError: Boxes that are not such arrays.
+        ValueError: Boxes that are not such arrays, or one wholly outside the picture.
     """
-    return [_check_boxes(boxes, f'bboxes: {what} {number}') for number, boxes in enumerate(bboxes)]
+    checked = []
+    for number, boxes in enumerate(bboxes):
+        where = f'bboxes: {what} {number}'
+        checked.append(_check_boxes(boxes, where))
+        if image_size is not None:
+            check_in_picture(checked[-1], image_size, where)
+    return checked
 
 
 def _check_boxes(boxes, where: str) -> np.ndarray:

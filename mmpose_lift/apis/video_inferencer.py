@@ -10,7 +10,7 @@ from ..io.video_poses import PersonTrack, VideoPoses
 from ..version import __version__
 from .clip_lifter import ClipLifter
 from .keypoint_preparation import prepare_keypoints
-from .people_2d import People, PeopleEstimator, check_boxes
+from .people_2d import People, PeopleEstimator, check_boxes, check_in_picture
 from .progress import Stages
 from .tracking import PersonTracker, TrackCollector
 
@@ -59,8 +59,8 @@ class VideoInferencer:
 
         Raises:
             MissingWeightsError: The 3D model has no weights.
-            ValueError: No frame could be read, too few boxes, ``adaptive`` for a model that needs
-                every frame.
+            ValueError: No frame could be read, too few boxes, one outside the picture, or
+                ``adaptive`` for a model that needs every frame.
         """
         self.lifter.check_runs()
         if adaptive and not self.lifter.sparse:
@@ -109,7 +109,7 @@ class VideoInferencer:
         if not self.people.topdown:
             raise ValueError(f'bboxes: the 2D model {self.people.name!r} finds people by itself '
                              'and takes no boxes; leave them out')
-        bboxes = check_boxes(bboxes)
+        bboxes = check_boxes(bboxes, image_size=frames.image_size)
         if frames.num_frames is not None and len(bboxes) < frames.num_frames:
             raise ValueError(f'bboxes: expected one array of boxes for each frame, found '
                              f'{len(bboxes)} for {frames.num_frames} frames')
@@ -144,7 +144,8 @@ class VideoInferencer:
                 advance(1)
                 if image is None:
                     continue
-                [people] = self._people([image], bboxes and [bboxes[index]], stages)
+                [people] = self._people([image], bboxes and _boxes_of(bboxes, [index], [image]),
+                                         stages)
                 tracks = [PersonTrack(number, 0, people.boxes[number, None],
                                       people.scores[number, None], people.keypoints[number, None],
                                       np.ones(1, bool)) for number in range(len(people.boxes))]
@@ -182,7 +183,7 @@ class VideoInferencer:
 
         def flush() -> None:
             numbers, images = zip(*batch)
-            boxes = None if bboxes is None else _boxes_of(bboxes, numbers)
+            boxes = None if bboxes is None else _boxes_of(bboxes, numbers, images)
             for number, people in zip(numbers, self._people(images, boxes, stages)):
                 add(number, people)
             batch.clear()
@@ -282,6 +283,8 @@ class VideoInferencer:
             complete=read.complete)
         if frames.times is not None:
             poses.times = np.asarray(frames.times)[:read.num_frames]
+        if self.lifter is not None and self.lifter.random_weights:
+            poses.notes['weights'] = 'random: the result means nothing'
         return poses
 
 
@@ -331,8 +334,11 @@ def _missed(looked: np.ndarray, apart: float) -> np.ndarray:
                            *(np.arange(looked[i] + 1, looked[i + 1]) for i in gaps)])
 
 
-def _boxes_of(bboxes: Sequence[np.ndarray], numbers: Sequence[int]) -> list:
+def _boxes_of(bboxes: Sequence[np.ndarray], numbers: Sequence[int],
+              images: Sequence[np.ndarray]) -> list:
     if max(numbers) >= len(bboxes):
         raise ValueError(f'bboxes: expected one array of boxes for each frame, found '
                          f'{len(bboxes)} and a frame number {max(numbers)}')
+    for number, image in zip(numbers, images):  # whose sizes were perhaps not known before
+        check_in_picture(bboxes[number], image.shape[1::-1], f'bboxes: frame {number}')
     return [bboxes[number] for number in numbers]

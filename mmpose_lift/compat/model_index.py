@@ -59,8 +59,17 @@ def list_models() -> Dict[str, List[str]]:
 
 def lifting_aliases() -> List[str]:
     """Aliases of the models that lift 2D keypoints, in order."""
+    return _aliases_of('body_3d_keypoint')
+
+
+def mesh_aliases() -> List[str]:
+    """Aliases of the models that give body meshes, or the depth of their roots, in order."""
+    return _aliases_of('body_3d_mesh')
+
+
+def _aliases_of(task: str) -> List[str]:
     return sorted(alias for model in _plugin_models() for alias in _aliases(model)
-                  if 'body_3d_keypoint' in Path(model['Config']).parts)
+                  if task in Path(model['Config']).parts)
 
 
 def find_model(name: str) -> Optional[dict]:

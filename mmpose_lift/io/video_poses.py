@@ -1,7 +1,7 @@
 """What inference on a video gives: people, each with 2D and 3D poses over consecutive frames."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -10,6 +10,25 @@ from ..geometry.skeletons import get_skeleton
 CAMERA_FRAME = 'camera axes (x right, y down, z forward), relative to the root joint'
 ABSOLUTE_CAMERA_FRAME = 'camera axes (x right, y down, z forward), origin at the camera'
 GROUND_FRAME = 'ground axes (z up, floor at z = 0), origin on the floor below the first root joint'
+
+
+@dataclass
+class BodyTrack:
+    """Body model (24 joints of SMPL) of one person, with the rows of a :class:`PersonTrack`.
+
+    ``body_model(betas, rotmats)`` plus ``transl`` is in camera axes, origin at the camera.
+
+    Attributes:
+        betas: (n, S) shape coefficients.
+        rotmats: (n, 24, 3, 3) rotations of the joints relative to their parents, that of joint 0
+            relative to the camera.
+        transl: (n, 3) metres.
+        joints: (n, 24, 3) metres, camera axes, origin at the camera, skeleton 'smpl'.
+    """
+    betas: np.ndarray
+    rotmats: np.ndarray
+    transl: np.ndarray
+    joints: np.ndarray
 
 
 @dataclass
@@ -27,6 +46,7 @@ class PersonTrack:
         keypoints_3d: (n, J, 3) metres, see ``VideoPoses.frame``; None before lifting.
         root_position: (n, 3) metres, camera axes, origin at the camera; None where no global
             trajectory was asked for.
+        body: The body model, from models that give one; its axes are always those of the camera.
     """
     track_id: int
     first_frame: int
@@ -37,6 +57,7 @@ class PersonTrack:
     keypoints_2d: Optional[np.ndarray] = None
     keypoints_3d: Optional[np.ndarray] = None
     root_position: Optional[np.ndarray] = None
+    body: Optional[BodyTrack] = None
 
     def __len__(self) -> int:
         return len(self.detected)
@@ -74,6 +95,10 @@ class VideoPoses:
         version: Package and version that made it.
         notes: What was done besides, for example 'smoothing': 'One-Euro, min_cutoff 1'.
         complete: False where the video ended early: stopped by the user, or unreadable from there.
+        focal: Focal length in pixels for which bodies were placed, with the principal point in the
+            middle of the image; None where nothing depends on it.
+        body_model: What ``PersonTrack.body`` is of, as ``LazyBodyModel`` takes it: 'stand_in', a
+            file, a dict, or the body itself (which is not written to files).
     """
     source: str
     fps: float
@@ -92,6 +117,8 @@ class VideoPoses:
     version: str = ''
     notes: Dict[str, str] = field(default_factory=dict)
     complete: bool = True
+    focal: Optional[float] = None
+    body_model: Any = None
 
     @property
     def joint_names(self) -> Tuple[str, ...]:

@@ -100,7 +100,8 @@ class PeopleScene(Scene):
 
 def write_people_video(poses: VideoPoses, path: Union[str, Path],
                        frames: Optional[Iterable[Tuple[int, np.ndarray]]] = None,
-                       size: Tuple[int, int] = (960, 540), stages=None, **drawing) -> Path:
+                       size: Tuple[int, int] = (960, 540), stages=None,
+                       scene_type: type = PeopleScene, **drawing) -> Path:
     """Write a video of people: their 2D over the frames, their 3D beside it.
 
     Frames at uneven times get the mean rate; the time written in each is its own.
@@ -114,7 +115,8 @@ def write_people_video(poses: VideoPoses, path: Union[str, Path],
         stages: :class:`~mmpose_lift.apis.progress.Stages` for progress, timing and the wish to
             stop. A wish during drawing ends the video, which is kept; after one before it, which
             ended the poses, all of these are drawn.
-        **drawing: Further arguments of :class:`PeopleScene`.
+        scene_type: What draws the frames: :class:`PeopleScene`, or ``MeshScene`` for bodies.
+        **drawing: Further arguments of ``scene_type``.
 
     Returns:
         ``path``.
@@ -128,7 +130,7 @@ def write_people_video(poses: VideoPoses, path: Union[str, Path],
     images = None if frames is None else iter(frames)
     can_stop = not stages.stopped
     with VideoWriter(path, poses.fps, size) as writer:
-        scene = PeopleScene(poses, size, **drawing)
+        scene = scene_type(poses, size, **drawing)
         with stages.stage('drawing', poses.num_frames) as advance:
             for frame in range(poses.num_frames):
                 if can_stop and stages.stopped:
@@ -150,7 +152,8 @@ def write_people_video(poses: VideoPoses, path: Union[str, Path],
 
 
 def draw_people_picture(poses: VideoPoses, frame: int = 0, image: Optional[np.ndarray] = None,
-                        size: Tuple[int, int] = (960, 540), **drawing) -> np.ndarray:
+                        size: Tuple[int, int] = (960, 540), scene_type: type = PeopleScene,
+                        **drawing) -> np.ndarray:
     """One frame as :class:`PeopleScene` draws it.
 
     Args:
@@ -158,14 +161,15 @@ def draw_people_picture(poses: VideoPoses, frame: int = 0, image: Optional[np.nd
         frame: Number of the frame.
         image: (H, W, 3) uint8 BGR of that frame.
         size: Width and height of the picture.
-        **drawing: Further arguments of :class:`PeopleScene`.
+        scene_type: As for :func:`write_people_video`.
+        **drawing: Further arguments of ``scene_type``.
 
     Returns:
         (H, W, 3) uint8 BGR.
     """
     if not 0 <= frame < poses.num_frames:
         raise ValueError(f'frame: expected 0 to {poses.num_frames - 1}, found {frame}')
-    return PeopleScene(poses, size, **drawing).draw(frame, image)
+    return scene_type(poses, size, **drawing).draw(frame, image)
 
 
 def person_colours(tracks: Sequence[PersonTrack]) -> List[Colours]:

@@ -1,4 +1,4 @@
-"""Files for the poses of a video: JSON, npz, CSV, TRC, BVH and rerun recordings."""
+"""Files for the poses of a video: JSON, npz, CSV, TRC, BVH, rerun recordings, SMPL, glTF, OBJ."""
 
 from importlib import import_module
 
@@ -7,11 +7,15 @@ _MODULES = {
     'write_video_poses': 'export',
     'read_npz': 'arrays',
     'write_npz': 'arrays',
+    'write_body_bvh': 'body_motion_files',
     'write_bvh': 'bvh',
     'predictions_of_frame': 'json_file',
     'read_json': 'json_file',
     'write_json': 'json_file',
+    'write_gltf': 'surface_files',
+    'write_obj': 'surface_files',
     'write_rerun': 'rerun_recording',
+    'write_smpl_npz': 'body_motion_files',
     'write_csv': 'tables',
     'write_trc': 'tables',
 }

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..atomic import atomic_write
 from ..restricted_pickle import load_npz
-from ..video_poses import PersonTrack, VideoPoses
+from ..video_poses import BodyTrack, PersonTrack, VideoPoses
 from .description import (
+    BODY_ARRAYS,
     OPTIONAL_ARRAYS,
     TRACK_ARRAYS,
     check_poses,
@@ -25,7 +26,8 @@ def write_npz(poses: VideoPoses, path: Union[str, Path]) -> Path:
     The arrays of :class:`~mmpose_lift.io.video_poses.PersonTrack` are concatenated: person p has
     the rows ``offsets[p]:offsets[p + 1]``, the number ``track_ids[p]``, and the frames of the video
     from ``first_frames[p]`` on (``frames`` has them for every row). Arrays that no person has are
-    left out; rows of a person who lacks one that others have are NaN. ``joint_names``,
+    left out; rows of a person who lacks one that others have are NaN; body models are in
+    ``body_betas``, ``body_rotmats``, ``body_transl`` and ``body_joints``. ``joint_names``,
     ``parents``, ``fps``, ``units``, ``frame`` and all else that describes the numbers are arrays of
     their own; ``description`` is the same as JSON text. ``times`` is there where the frames of the
     video are at uneven times.
@@ -39,7 +41,7 @@ def write_npz(poses: VideoPoses, path: Union[str, Path]) -> Path:
     check_poses(poses)
     description = describe(poses)
     arrays = {name: value for name, value in description.items()
-              if value is not None and name != 'notes'}
+              if value is not None and not isinstance(value, dict)}
     arrays['description'] = json.dumps(description)
     tracks = poses.tracks
     arrays['track_ids'] = np.array([track.track_id for track in tracks], np.int64)
@@ -54,6 +56,12 @@ def write_npz(poses: VideoPoses, path: Union[str, Path]) -> Path:
         rows = [np.full((len(track), ) + shape, np.nan, np.float32) if array is None else array
                 for track, array in zip(tracks, rows)]
         arrays[name] = _rows(rows, shape, bool if name == 'detected' else np.float32)
+    bodies = [track.body for track in tracks if track.body is not None]
+    for name in BODY_ARRAYS if bodies else ():
+        shape = np.shape(getattr(bodies[0], name))[1:]
+        arrays[f'body_{name}'] = np.concatenate([
+            np.full((len(track), *shape), np.nan) if track.body is None else
+            getattr(track.body, name) for track in tracks]).astype(np.float32)
     if poses.times is not None:
         arrays['times'] = poses.times
     with atomic_write(path) as temporary:
@@ -87,6 +95,10 @@ def read_npz(path: Union[str, Path]) -> VideoPoses:
         for name in set(OPTIONAL_ARRAYS) & set(values):
             if np.isnan(values[name]).all():
                 values[name] = None
+        body = {name: arrays[f'body_{name}'][rows].copy() for name in BODY_ARRAYS
+                if f'body_{name}' in arrays}
+        if body and not np.isnan(body['betas']).all():
+            values['body'] = BodyTrack(**body)
         tracks.append(PersonTrack(int(number), int(first), **values))
     return described_poses(json.loads(arrays['description'].item()), tracks, arrays.get('times'),
                            str(path))

@@ -53,7 +53,7 @@ def rest_direction(common_name: str) -> np.ndarray:
 
 
 @dataclass
-class _Node:
+class Node:
     """A joint of the file, or a helper at the place of one.
 
     Attributes:
@@ -76,7 +76,7 @@ def _children(skeleton: Skeleton) -> List[List[int]]:
     return [[c for p, c in skeleton.bones if p == joint] for joint in range(skeleton.num_joints)]
 
 
-def skeleton_nodes(points: np.ndarray, skeleton: Skeleton) -> List[_Node]:
+def skeleton_nodes(points: np.ndarray, skeleton: Skeleton) -> List[Node]:
     """Nodes of the file with the mean bone lengths of (F, J, 3) metres; parents come first.
 
     Raises:
@@ -92,23 +92,23 @@ def skeleton_nodes(points: np.ndarray, skeleton: Skeleton) -> List[_Node]:
                 f'expected at least {SHORTEST_BONE * 1000:g} mm; are these poses in metres?')
     children = _children(skeleton)
     rest = np.stack([rest_direction(name) for name in skeleton.common_names])
-    nodes: List[_Node] = []
+    nodes: List[Node] = []
 
     def add(joint: int, parent: int, offset: np.ndarray) -> None:
         own, name = children[joint], skeleton.joint_names[joint]
         if not own:
             toes = any(word in skeleton.common_names[joint] for word in ('ankle', 'foot'))
             end = (np.array([0, 0, 1.0]) if toes else rest[joint]) * END_SITE * lengths[joint]
-            nodes.append(_Node(name, parent, offset, joint, end=end))
+            nodes.append(Node(name, parent, offset, joint, end=end))
             return
         middle = [c for c in own if not skeleton.common_names[c].startswith(('left_', 'right_'))]
         aim = (middle or own)[0]
         here = len(nodes)
-        nodes.append(_Node(name, parent, offset, joint, aim))
+        nodes.append(Node(name, parent, offset, joint, aim))
         add(aim, here, rest[aim] * lengths[aim])
         for child in own:
             if child != aim:
-                nodes.append(_Node(f'{name}_to_{skeleton.joint_names[child]}',
+                nodes.append(Node(f'{name}_to_{skeleton.joint_names[child]}',
                                    here if parent < 0 else parent, offset, joint, child,
                                    helper=True))
                 add(child, len(nodes) - 1, rest[child] * lengths[child])
@@ -141,7 +141,7 @@ def _twist(axis: np.ndarray, pairs: list) -> np.ndarray:
     return axis_angle_to_matrix(axis * np.arctan2(sine, cosine)[:, None])
 
 
-def _solve_rotations(nodes: List[_Node], skeleton: Skeleton, points: np.ndarray) -> np.ndarray:
+def _solve_rotations(nodes: List[Node], skeleton: Skeleton, points: np.ndarray) -> np.ndarray:
     """(F, N, 3, 3) global rotations of the nodes for joint positions (F, J, 3)."""
     bones = points - points[:, list(skeleton.parents)]
     length = np.linalg.norm(bones, axis=-1, keepdims=True)
@@ -171,7 +171,7 @@ def _solve_rotations(nodes: List[_Node], skeleton: Skeleton, points: np.ndarray)
     return rotations
 
 
-def _positions(nodes: List[_Node], rotations: np.ndarray, root: np.ndarray) -> np.ndarray:
+def _positions(nodes: List[Node], rotations: np.ndarray, root: np.ndarray) -> np.ndarray:
     """(F, N, 3) forward kinematics."""
     positions = np.empty(rotations.shape[:2] + (3, ))
     for i, node in enumerate(nodes):
@@ -180,11 +180,8 @@ def _positions(nodes: List[_Node], rotations: np.ndarray, root: np.ndarray) -> n
     return positions
 
 
-def _zxy_degrees(nodes: List[_Node], rotations: np.ndarray) -> np.ndarray:
-    """(F, N, 3) degrees a, b, c: each node is turned by Rz(a) Rx(b) Ry(c) against its parent."""
-    above = rotations[:, [max(node.parent, 0) for node in nodes]]
-    local = np.swapaxes(above, -1, -2) @ rotations
-    local[:, 0] = rotations[:, 0]
+def zxy_degrees(local: np.ndarray) -> np.ndarray:
+    """(..., 3) degrees a, b, c of (..., 3, 3) rotations Rz(a) Rx(b) Ry(c)."""
     cosine = np.hypot(local[..., 0, 1], local[..., 1, 1])
     x = np.arctan2(local[..., 2, 1], cosine)
     locked = cosine < 1e-9  # only the sum of the other two is defined
@@ -192,6 +189,14 @@ def _zxy_degrees(nodes: List[_Node], rotations: np.ndarray) -> np.ndarray:
                  np.arctan2(-local[..., 0, 1], local[..., 1, 1]))
     y = np.where(locked, 0, np.arctan2(-local[..., 2, 0], local[..., 2, 2]))
     return np.rad2deg(np.stack([z, x, y], axis=-1))
+
+
+def _relative(nodes: List[Node], rotations: np.ndarray) -> np.ndarray:
+    """(F, N, 3, 3) rotations of the nodes against their parents, from the global ones."""
+    above = rotations[:, [max(node.parent, 0) for node in nodes]]
+    local = np.swapaxes(above, -1, -2) @ rotations
+    local[:, 0] = rotations[:, 0]
+    return local
 
 
 def write_bvh(poses: VideoPoses, path: Union[str, Path], track: PersonTrack,
@@ -205,6 +210,9 @@ def write_bvh(poses: VideoPoses, path: Union[str, Path], track: PersonTrack,
     interpolated to it. As the format has no room for it, ``<path>.json`` says what the numbers
     mean, and how far joints moved because bones no longer change their length.
 
+    A person with a body model gets that one's skeleton and rotations instead, see
+    :func:`~.body_motion_files.write_body_bvh`.
+
     Args:
         poses: Skeleton with one root.
         track: The person.
@@ -217,6 +225,9 @@ def write_bvh(poses: VideoPoses, path: Union[str, Path], track: PersonTrack,
         ValueError: No finite 3D keypoints, a skeleton that is not one tree, a bone without length,
             or unknown units or axes.
     """
+    if track.body is not None:
+        from .body_motion_files import write_body_bvh  # which builds on this module
+        return write_body_bvh(poses, path, track, units)
     path = Path(path)
     if units not in UNITS:
         raise ValueError(f'units: expected one of {", ".join(UNITS)}, found {units!r}')
@@ -232,15 +243,15 @@ def write_bvh(poses: VideoPoses, path: Union[str, Path], track: PersonTrack,
     scale, moved = UNITS[units], []
     with atomic_write(path) as temporary, open(temporary, 'w', encoding='ascii') as file:
         file.write('HIERARCHY\n')
-        _write_hierarchy(file, nodes, scale)
+        write_hierarchy(file, nodes, scale)
         file.write(f'MOTION\nFrames: {len(points)}\nFrame Time: {1 / poses.fps:.8f}\n')
         angles = np.zeros((1, len(nodes), 3))
         for first in range(0, len(points), CHUNK):
             rows = points[first:first + CHUNK]
             rotations = _solve_rotations(nodes, skeleton, rows)
             # from the last angles of the chunk before, so that no angle jumps by a turn
-            angles = np.unwrap(np.concatenate([angles[-1:], _zxy_degrees(nodes, rotations)]),
-                               period=360, axis=0)[1:]
+            degrees = zxy_degrees(_relative(nodes, rotations))
+            angles = np.unwrap(np.concatenate([angles[-1:], degrees]), period=360, axis=0)[1:]
             root = rows[:, nodes[0].joint]
             np.savetxt(file, np.column_stack([root * scale, angles.reshape(len(rows), -1)]),
                        fmt='%.5f')
@@ -257,7 +268,7 @@ def write_bvh(poses: VideoPoses, path: Union[str, Path], track: PersonTrack,
     return [path, note]
 
 
-def _joint_nodes(nodes: List[_Node]) -> List[int]:
+def _joint_nodes(nodes: List[Node]) -> List[int]:
     """Number of the node of each joint."""
     return sorted((i for i, node in enumerate(nodes) if not node.helper),
                   key=lambda i: nodes[i].joint)
@@ -271,8 +282,9 @@ def _at_even_times(points: np.ndarray, times: np.ndarray, fps: float) -> np.ndar
                     axis=-1).reshape((count, ) + points.shape[1:])
 
 
-def _write_hierarchy(file: TextIO, nodes: List[_Node], scale: float, i: int = 0,
-                     indent: str = '') -> None:
+def write_hierarchy(file: TextIO, nodes: List[Node], scale: float, i: int = 0,
+                    indent: str = '') -> None:
+    """Write the nodes, limb after limb in the order of the list, offsets times ``scale``."""
     node = nodes[i]
     turns = 'Zrotation Xrotation Yrotation'
     channels = f'3 {turns}' if node.parent >= 0 else f'6 Xposition Yposition Zposition {turns}'
@@ -281,7 +293,7 @@ def _write_hierarchy(file: TextIO, nodes: List[_Node], scale: float, i: int = 0,
                f'{indent}  CHANNELS {channels}\n')
     for child, other in enumerate(nodes):
         if other.parent == i:
-            _write_hierarchy(file, nodes, scale, child, indent + '  ')
+            write_hierarchy(file, nodes, scale, child, indent + '  ')
     if node.end is not None:
         file.write(f'{indent}  End Site\n{indent}  {{\n'
                    f'{indent}    OFFSET {_vector(node.end * scale)}\n{indent}  }}\n')

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from ..video_poses import PersonTrack, VideoPoses
 # Shape of each array of a track after its n frames; K joints of the 2D model, J of the 3D model.
 TRACK_ARRAYS = {'boxes': (4, ), 'box_scores': (), 'keypoints': ('K', 3), 'detected': (),
                 'keypoints_2d': ('J', 3), 'keypoints_3d': ('J', 3), 'root_position': (3, )}
+# The same for the body model of a track, S shape coefficients.
+BODY_ARRAYS = {'betas': ('S', ), 'rotmats': (24, 3, 3), 'transl': (3, ), 'joints': (24, 3)}
 OPTIONAL_ARRAYS = ('keypoints_2d', 'keypoints_3d', 'root_position')
 
 
@@ -48,9 +50,20 @@ def check_poses(poses: VideoPoses) -> None:
                 raise ValueError(f'{where}: {name}: expected shape {expected} (skeletons '
                                  f'{poses.skeleton_2d!r} in 2D, {poses.skeleton!r} in 3D), found '
                                  f'{np.shape(array)}')
+        if track.body is not None:
+            _check_body(track, where)
         if track.keypoints_3d is not None and track.keypoints_2d is None:
             raise ValueError(f'{where}: keypoints_3d needs the keypoints_2d it was lifted from, '
                              'found None')
+
+
+def _check_body(track: PersonTrack, where: str) -> None:
+    for name, shape in BODY_ARRAYS.items():
+        found = np.shape(getattr(track.body, name))
+        expected = (len(track), *(found[-1:] if name == 'betas' else shape))
+        if found != expected:
+            raise ValueError(f'{where}: body.{name}: expected shape {(len(track), *shape)}, found '
+                             f'{found}')
 
 
 def lifted_keypoints(poses: VideoPoses, track: PersonTrack, format_name: str) -> np.ndarray:
@@ -83,7 +96,19 @@ def describe(poses: VideoPoses) -> dict:
         up=None if poses.up is None else [float(value) for value in poses.up],
         model=poses.model, model_2d=poses.model_2d, detector=poses.detector,
         version=poses.version, notes=dict(poses.notes), complete=bool(poses.complete),
+        focal=None if poses.focal is None else float(poses.focal),
+        body_model=_named_body(poses.body_model),
         written_by=f'mmpose_lift {__version__}')
+
+
+def _named_body(source) -> Union[None, str, dict]:
+    """A body model as JSON; None for one that has no name or file."""
+    if isinstance(source, (str, Path)):
+        return str(source)
+    if isinstance(source, dict) and 'path' in source:
+        return {name: str(value) if isinstance(value, Path) else value
+                for name, value in source.items()}
+    return None
 
 
 def described_poses(description: dict, tracks: List[PersonTrack],
@@ -97,7 +122,8 @@ def described_poses(description: dict, tracks: List[PersonTrack],
                          f'{", ".join(missing)}')
     up = description['up']
     poses = VideoPoses(image_size=tuple(description['image_size']), tracks=tracks, times=times,
-                       up=None if up is None else tuple(up),
+                       up=None if up is None else tuple(up), focal=description.get('focal'),
+                       body_model=description.get('body_model'),
                        **{name: description[name] for name in names})
     try:
         check_poses(poses)

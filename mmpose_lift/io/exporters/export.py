@@ -2,21 +2,25 @@
 
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..video_poses import VideoPoses
 from .arrays import write_npz
+from .body_motion_files import write_smpl_npz
 from .bvh import write_bvh
 from .description import check_poses
 from .json_file import write_json
 from .rerun_recording import import_rerun, write_rerun
+from .surface_files import write_gltf, write_obj
 from .tables import write_csv, write_trc
 
-FORMATS = ('json', 'npz', 'csv', 'bvh', 'trc', 'rerun')
-PER_PERSON = {'bvh': write_bvh, 'trc': write_trc}
+FORMATS = ('json', 'npz', 'csv', 'bvh', 'trc', 'rerun', 'smpl', 'gltf', 'obj')
+PER_PERSON = {'bvh': (write_bvh, '.bvh'), 'trc': (write_trc, '.trc'),
+              'smpl': (write_smpl_npz, '_smpl.npz')}
 _NEED_3D = ('csv', 'bvh', 'trc')
+NEED_BODIES = ('smpl', 'gltf', 'obj')
 
 
 def check_formats(formats: Union[str, Sequence[str]]) -> List[str]:
@@ -41,17 +45,20 @@ def check_formats(formats: Union[str, Sequence[str]]) -> List[str]:
 
 def write_video_poses(poses: VideoPoses, out_dir: Union[str, Path], stem: str,
                       formats: Union[str, Sequence[str]] = ('json', 'npz'),
-                      frames: Optional[Iterable[Tuple[int, Optional[np.ndarray]]]] = None
-                      ) -> List[Path]:
+                      frames: Optional[Iterable[Tuple[int, Optional[np.ndarray]]]] = None,
+                      body_model: Any = None) -> List[Path]:
     """Write the poses of a video in several formats.
 
     Files are ``<stem>.json``, ``.npz``, ``.csv`` and ``.rrd`` (rerun) for all people together, and
-    ``<stem>_person<track_id>.bvh`` and ``.trc`` for each person with 3D keypoints.
+    ``<stem>_person<track_id>.bvh`` and ``.trc`` for each person with 3D keypoints. Of models that
+    give bodies also ``<stem>_person<track_id>_smpl.npz`` for each person, ``<stem>.glb`` (format
+    gltf), and the folder ``<stem>_obj``.
 
     Args:
         out_dir: Folder; it is made.
         stem: Name without suffix.
         formats: Some of ``FORMATS``, or one.
+        body_model: The body model for surfaces (gltf, obj), by default what ``poses`` says.
         frames: (number, image or None) of each frame for the rerun recording, see
             :func:`~mmpose_lift.io.exporters.write_rerun`.
 
@@ -72,17 +79,27 @@ def write_video_poses(poses: VideoPoses, out_dir: Union[str, Path], stem: str,
         raise ValueError(f'formats: {", ".join(name for name in formats if name in _NEED_3D)} need '
                          f'3D keypoints, and no person of {poses.source} has any; lift them first, '
                          'or choose json, npz or rerun')
+    bodies = [track for track in poses.tracks if track.body is not None]
+    if poses.tracks and not bodies and set(formats) & set(NEED_BODIES):
+        raise ValueError(f'formats: {", ".join(name for name in formats if name in NEED_BODIES)} '
+                         f'need bodies, and no person of {poses.source} has one; use a model that '
+                         'gives them (hybrik_transformer), or choose other formats')
     out_dir = writable_folder(out_dir)
     written: List[Path] = []
     for name in formats:
         if name in PER_PERSON:
-            for track in lifted:
-                path = out_dir / f'{stem}_person{track.track_id}.{name}'
-                written += PER_PERSON[name](poses, path, track)
+            writer, ending = PER_PERSON[name]
+            for track in bodies if name in NEED_BODIES else lifted:
+                path = out_dir / f'{stem}_person{track.track_id}{ending}'
+                written += writer(poses, path, track)
         elif name == 'csv':
             written += write_csv(poses, out_dir / f'{stem}.csv')
         elif name == 'rerun':
             written.append(write_rerun(poses, out_dir / f'{stem}.rrd', frames))
+        elif name in NEED_BODIES:
+            writer, ending = (write_gltf, '.glb') if name == 'gltf' else (write_obj, '_obj')
+            if bodies:
+                written.append(writer(poses, out_dir / f'{stem}{ending}', body_model))
         else:
             writer = write_json if name == 'json' else write_npz
             written.append(writer(poses, out_dir / f'{stem}.{name}'))

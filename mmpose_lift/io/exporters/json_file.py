@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import List, Union
 
 import numpy as np
+import torch
 
+from ...geometry.rotations import axis_angle_to_matrix
 from ...geometry.skeletons import get_skeleton
+from ...geometry.torch_rotations import matrix_to_axis_angle
 from ..atomic import atomic_write
-from ..video_poses import PersonTrack, VideoPoses
+from ..video_poses import BodyTrack, PersonTrack, VideoPoses
 from .description import check_poses, describe, described_poses, people_by_frame, row_shape
 
 # Digits after the point [np]: a micrometre, a thousandth of a pixel; files of full precision would
@@ -26,7 +29,13 @@ FIELDS = dict(
     keypoints_2d_scores='score of each of keypoints_2d',
     pose2d_keypoints='joint_names_2d, x y in pixels: what the 2D model found',
     pose2d_keypoint_scores='score of each of pose2d_keypoints',
-    root_position='x y z of the root joint, metres, camera axes, origin at the camera')
+    root_position='x y z of the root joint, metres, camera axes, origin at the camera',
+    betas='shape coefficients of the body model',
+    poses='axis times angle of the 24 joints of the body model relative to their parents, radians; '
+          'the first turns the body about its root joint into camera axes',
+    transl='x y z, metres: what the body model gives plus this is in camera axes, origin at the '
+           'camera',
+    joints='x y z of the 24 joints of the body model, metres, camera axes, origin at the camera')
 
 
 def predictions_of_frame(poses: VideoPoses, frame: int) -> List[dict]:
@@ -70,6 +79,12 @@ def _instance(poses: VideoPoses, track: PersonTrack, row: int, lifted: bool) -> 
         person['keypoints_2d_scores'] = _plain(track.keypoints_2d[row, :, 2], SCORE_DIGITS)
     if track.root_position is not None:
         person['root_position'] = _plain(track.root_position[row], METRE_DIGITS)
+    if track.body is not None:
+        poses = matrix_to_axis_angle(torch.as_tensor(track.body.rotmats[row], dtype=torch.float64))
+        for name, values in (('betas', track.body.betas[row]), ('poses', poses.numpy().ravel()),
+                             ('transl', track.body.transl[row]),
+                             ('joints', track.body.joints[row])):
+            person[name] = _plain(values, METRE_DIGITS)
     return person
 
 
@@ -156,6 +171,10 @@ def _track(number: int, rows: list, lifted: bool, path: Path) -> PersonTrack:
             return None
         return np.concatenate([array(points), array(scores)[..., None]], axis=-1)
 
+    body = None
+    if 'betas' in people[0]:
+        rotmats = axis_angle_to_matrix(array('poses').reshape(len(people), -1, 3))
+        body = BodyTrack(array('betas'), rotmats, array('transl'), array('joints'))
     prefix = 'pose2d_' if lifted else ''
     points = array('keypoints') if lifted else None
     return PersonTrack(
@@ -163,4 +182,5 @@ def _track(number: int, rows: list, lifted: bool, path: Path) -> PersonTrack:
         scored(f'{prefix}keypoints', f'{prefix}keypoint_scores'),
         np.array([person['detected'] for person in people]),
         scored('keypoints_2d', 'keypoints_2d_scores'),
-        None if points is None or np.isnan(points).all() else points, array('root_position'))
+        None if points is None or np.isnan(points).all() else points, array('root_position'),
+        body)
