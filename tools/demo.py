@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The main job on embedded data: train and test a small MixSTE, lift people in a video."""
+"""The main job on embedded data: train and test a small MixSTE, people and bodies in a video."""
 
 import argparse
 import json
@@ -18,16 +18,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import mmpose_lift  # noqa: F401
-from mmpose_lift.apis import PoseLiftInferencer, ShownStages
+from mmpose_lift.apis import MeshInferencer, PoseLiftInferencer, ShownStages
 from mmpose_lift.apis.command_line import load_config
 from mmpose_lift.datasets import PoseSequenceDataset
-from mmpose_lift.evaluation.functional import mpjpe
+from mmpose_lift.evaluation.functional import mpjpe, p_mpjpe
 from mmpose_lift.geometry.cameras import h36m_cameras
 from mmpose_lift.io.exporters import write_video_poses
 from mmpose_lift.io.frames import open_frames
 from mmpose_lift.rendering.people import TwoPeopleVideo
 from mmpose_lift.rendering.scene import project
 from mmpose_lift.visualization import (
+    MeshScene,
     VideoWriter,
     write_people_video,
     write_skeleton_picture,
@@ -63,7 +64,7 @@ def main():
     say = Console().print
     start = time.perf_counter()
 
-    say('[bold]1/5 training[/] a small MixSTE on procedural motion (synthetic, made up here)')
+    say('[bold]1/6 training[/] a small MixSTE on procedural motion (synthetic, made up here)')
     config = load_config(str(CONFIG))
     config.work_dir = str(args.out_dir / 'work_dir')
     config.log_level = 'WARNING'
@@ -74,17 +75,17 @@ def main():
     trained = runner.test()['MPJPE']
     checkpoint = Path(config.work_dir) / f'epoch_{config.train_cfg.max_epochs}.pth'
 
-    say('[bold]2/5 testing[/] the saved checkpoint with tools/test.py')
+    say('[bold]2/6 testing[/] the saved checkpoint with tools/test.py')
     metrics = test(checkpoint, args.out_dir)
     if abs(metrics['MPJPE'] - trained) > 1e-3:
         sys.exit(f'error: the checkpoint tests to {metrics["MPJPE"]:.3f} mm, the model in memory '
                  f'to {trained:.3f} mm')
 
-    say('[bold]3/5 lifting[/] a clip that the training did not see')
+    say('[bold]3/6 lifting[/] a clip that the training did not see')
     lifted, truth, up = lift(checkpoint, args.out_dir)
     error = 1000 * float(mpjpe(lifted['keypoints_3d'], truth))
 
-    say('[bold]4/5 drawing[/] it')
+    say('[bold]4/6 drawing[/] it')
     picture, video = args.out_dir / 'lifted.png', args.out_dir / 'lifted.mp4'
     common = dict(fps=lifted['fps'], up=up, caption='synthetic motion')
     write_skeleton_picture(picture, lifted['keypoints_3d'], lifted['keypoints_2d'], **common)
@@ -92,8 +93,12 @@ def main():
                          image_size=lifted['image_size'], labels=['lifted', 'ground truth'],
                          **common)
 
-    say('[bold]5/5 a video[/] of two people, rendered here: boxes, 2D poses, tracks, 3D poses')
-    video_3d, found = lift_video(checkpoint, args.out_dir)
+    say('[bold]5/6 a video[/] of two people, rendered here: boxes, 2D poses, tracks, 3D poses')
+    scene, source, boxes = render_video(args.out_dir)
+    video_3d, found = lift_video(scene, source, boxes, checkpoint, args.out_dir)
+
+    say('[bold]6/6 bodies[/] of the same people, by a small HybrIK-Transformer of this package')
+    video_bodies, bodies = bodies_of_video(scene, source, boxes, args.out_dir)
 
     say(f'\nMPJPE on unseen synthetic clips: untrained {untrained:.1f} mm, trained '
         f'{trained:.1f} mm ({untrained / trained:.1f}x lower); from the saved checkpoint '
@@ -102,6 +107,8 @@ def main():
     say(f'the rendered video: {len(found.tracks)} people in {found.num_frames} frames; mean error '
         f'{found.pixels:.1f} pixels in 2D, {found.millimetres:.0f} mm in 3D (from the true 2D '
         f'joints {found.floor:.0f} mm); look at {video_3d}')
+    say(f'their bodies: {bodies.millimetres:.0f} mm in 3D, {bodies.aligned:.0f} mm after '
+        f'alignment; look at {video_bodies}')
     say(f'{time.perf_counter() - start:.0f} s in all')
 
 
@@ -114,31 +121,60 @@ class Found(NamedTuple):
     floor: float  # from the true 2D joints
 
 
-def lift_video(checkpoint, out_dir):
-    """Render two people who pass each other, and run the whole chain on the video.
+class Bodies(NamedTuple):
+    """Errors of the bodies' 17 joints."""
+    millimetres: float
+    aligned: float  # by a similarity transform of each pose
 
-    The boxes are the renderer's, a bit wrong as those of a detector are; the 2D model was trained
-    on rendered people only.
-    """
+
+def render_video(out_dir):
+    """Two people who pass each other, and their boxes: a bit wrong, as those of a detector are."""
     MMLogger.get_current_instance().setLevel('ERROR')
     scene = TwoPeopleVideo(seed=1, num_frames=200, focal=1.145 * 960)  # Human3.6M's field of view
-    source, target = out_dir / 'two_people.mp4', out_dir / 'two_people_3d.mp4'
+    source = out_dir / 'two_people.mp4'
+    with ShownStages() as stages, VideoWriter(source, scene.fps, scene.size) as writer, \
+            stages.stage('rendering', len(scene)) as advance:
+        for image in scene:
+            writer.write(image)
+            advance(1)
+    rng = np.random.default_rng(0)
+    side = (scene.boxes[..., 2:] - scene.boxes[..., :2]).max(-1, keepdims=True)
+    boxes = scene.boxes + 0.02 * side * rng.normal(size=scene.boxes.shape)
+    boxes = [boxes[scene.visible[:, t], t] for t in range(len(scene))]
+    path = out_dir / 'two_people_boxes.json'
+    path.write_text(json.dumps([frame.round(1).tolist() for frame in boxes]), encoding='utf-8')
+    return scene, source, boxes
+
+
+def lift_video(scene, source, boxes, checkpoint, out_dir):
+    """Run the whole chain on the video; the 2D model was trained on rendered people only."""
+    target = out_dir / 'two_people_3d.mp4'
     with ShownStages() as stages:
-        with VideoWriter(source, scene.fps, scene.size) as writer, \
-                stages.stage('rendering', len(scene)) as advance:
-            for image in scene:
-                writer.write(image)
-                advance(1)
-        rng = np.random.default_rng(0)
-        side = (scene.boxes[..., 2:] - scene.boxes[..., :2]).max(-1, keepdims=True)
-        boxes = scene.boxes + 0.02 * side * rng.normal(size=scene.boxes.shape)
-        boxes = [boxes[scene.visible[:, t], t] for t in range(len(scene))]
         inferencer = PoseLiftInferencer(str(CONFIG), str(checkpoint), pose2d='rendered_human')
         poses = inferencer.video(source, bboxes=boxes, stages=stages)
         write_video_poses(poses, out_dir, 'two_people_3d', ['json', 'npz', 'bvh'])
         with open_frames(source) as frames:
             write_people_video(poses, target, frames, stages=stages)
     return target, compare(poses, scene, inferencer.lifter)
+
+
+def bodies_of_video(scene, source, boxes, out_dir):
+    """Body parameters of everybody in the video, drawn over it and written for Blender."""
+    target = out_dir / 'two_people_bodies.mp4'
+    with ShownStages() as stages:
+        inferencer = MeshInferencer('hybrik_transformer_rendered', focal=scene.focal)
+        poses = inferencer.video(source, bboxes=boxes, smooth='one-euro', stages=stages)
+        write_video_poses(poses, out_dir, 'two_people_bodies', ['smpl', 'gltf'])
+        with open_frames(source) as frames:
+            write_people_video(poses, target, frames, stages=stages, scene_type=MeshScene)
+    errors = []
+    for track in poses.tracks:
+        box = track.boxes[:, None] - scene.boxes[:, track.frames].swapaxes(0, 1)
+        person = int(np.abs(box).mean((0, 2)).argmin())
+        truth = scene.keypoints_3d[person, track.frames]
+        errors += [(mpjpe(pose, joints, root_index=0), p_mpjpe(pose, joints))
+                   for pose, joints in zip(track.keypoints_3d, truth)]
+    return target, Bodies(*1000 * np.mean(errors, axis=0))
 
 
 def compare(poses, scene, lifter):

@@ -1,3 +1,5 @@
+import runpy
+
 import pytest
 
 TOOLS = ['analyze.py', 'average_checkpoints.py', 'benchmark.py', 'convert_body_model.py',
@@ -11,5 +13,9 @@ def test_the_list_is_complete(root_dir):
 
 
 @pytest.mark.parametrize('name', TOOLS)
-def test_every_tool_explains_itself(tool, name):
-    assert 'usage' in tool(name, '--help').stdout
+def test_every_tool_explains_itself(root_dir, monkeypatch, capsys, name):
+    monkeypatch.setattr('sys.argv', [name, '--help'])
+    monkeypatch.syspath_prepend(str(root_dir / 'tools'))  # as Python does for a script
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(root_dir / 'tools' / name), run_name='__main__')
+    assert left.value.code == 0 and 'usage' in capsys.readouterr().out

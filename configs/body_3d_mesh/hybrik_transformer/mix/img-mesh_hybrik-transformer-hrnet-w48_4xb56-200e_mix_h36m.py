@@ -1,0 +1,6 @@
+"""Test on Human3.6M: PA-MPJPE-17 is the number that is published."""
+
+_base_ = ['./img-mesh_hybrik-transformer-hrnet-w48_4xb56-200e_mix.py']
+
+test_dataloader = {{_base_.h36m_test}}
+test_evaluator = dict(protocol='h36m')

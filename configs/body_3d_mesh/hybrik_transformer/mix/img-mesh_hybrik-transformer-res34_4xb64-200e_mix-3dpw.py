@@ -1,0 +1,5 @@
+"""As ``..._mix.py``, with the training set of 3DPW in the mixture."""
+
+_base_ = ['./img-mesh_hybrik-transformer-res34_4xb64-200e_mix.py']
+
+train_dataloader = dict(dataset={{_base_.mix_with_3dpw}})

@@ -1,0 +1,38 @@
+"""The body model's network that travels with the package: its file, its accuracy, its alias."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpose_lift.apis import MeshInferencer
+from mmpose_lift.compat.model_index import PACKAGE, find_model
+from mmpose_lift.evaluation.functional import mpjpe, p_mpjpe
+from mmpose_lift.rendering.people import TwoPeopleVideo
+
+ENTRY = find_model('hybrik_transformer_rendered')
+
+
+def test_it_is_part_of_the_package():
+    weights = Path(ENTRY['Weights'])
+    assert weights.parent == PACKAGE / 'assets' and weights.stat().st_size < 5e6
+
+
+def test_bodies_of_rendered_people():
+    scene = TwoPeopleVideo(seed=11, num_frames=40, fps=10)
+    frames = [0, 20, 39]
+    images = np.stack([image for i, image in enumerate(scene) if i in frames])
+    boxes = [scene.boxes[:, frame] for frame in frames]
+    inferencer = MeshInferencer('hybrik_transformer_rendered', focal=scene.focal)
+    aligned, placed = [], []
+    for (poses, _), frame, given in zip(inferencer.pictures(list(images), bboxes=boxes), frames,
+                                        boxes):
+        assert len(poses.tracks) == 2
+        for track in poses.tracks:
+            person = int(np.abs(track.boxes[0] - given).sum(1).argmin())
+            truth = scene.keypoints_3d[person, frame]
+            aligned.append(p_mpjpe(track.keypoints_3d[0], truth))
+            placed.append(track.root_position[0, 2] / truth[0, 2])
+            assert mpjpe(track.keypoints_3d[0], truth, root_index=0) < 0.35
+    assert np.mean(aligned) < 0.11  # a mean pose has some 0.18
+    assert np.median(placed) == pytest.approx(1, abs=0.15)  # depth, by the lengths of bones
