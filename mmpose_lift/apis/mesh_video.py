@@ -35,6 +35,8 @@ class MeshVideoInferencer(VideoInferencer):
         same_shape: Each person keeps the mean shape of its detections.
     """
 
+    _work = 'bodies'
+
     def __init__(self, predictor: MeshPredictor, people: PeopleEstimator, min_frames: int = 3,
                  max_gap: float = 1.0, min_box_score: Optional[float] = None,
                  tracker: Optional[dict] = None, smooth: Optional[str] = None,

@@ -35,6 +35,8 @@ class VideoInferencer:
         tracker: Further arguments of :class:`~mmpose_lift.apis.tracking.PersonTracker`.
     """
 
+    _work = '2D poses'  # what the progress bar says of the pass over the frames
+
     def __init__(self, lifter: Optional[ClipLifter], people: PeopleEstimator,
                  min_score: float = 0.3, min_frames: int = 3, max_gap: float = 1.0,
                  min_box_score: Optional[float] = None, tracker: Optional[dict] = None) -> None:
@@ -188,8 +190,7 @@ class VideoInferencer:
                 add(number, people)
             batch.clear()
 
-        with stages.stage('fast motion' if again else '2D poses',
-                          frames.num_frames) as advance:
+        with stages.stage('fast motion' if again else self._work, frames.num_frames) as advance:
             reader = frames.readable(wanted)
             while not stages.stopped:
                 with stages.time('decode'):
