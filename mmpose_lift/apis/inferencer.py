@@ -147,7 +147,7 @@ class PoseLiftInferencer:
         after = dict(smooth=smooth, height=height, trajectory=trajectory, focal=focal,
                      ground=ground)
         _check_after(**after)
-        with _frames(source, fps) as frames:  # before any model is fetched
+        with opened_frames(source, fps) as frames:  # before any model is fetched
             people = self.people.with_options(batch_size, VIDEO_BBOX_THR if bbox_thr is None else
                                               bbox_thr, nms_thr or VIDEO_NMS_THR)
             poses = VideoInferencer(self.lifter, people, min_score, min_frames, max_gap, bbox_thr,
@@ -169,7 +169,7 @@ class PoseLiftInferencer:
             The poses of each picture (a video of one frame), and the picture (H, W, 3) BGR.
         """
         self.lifter.check_runs()
-        with _frames(source, stills=True) as frames:
+        with opened_frames(source, stills=True) as frames:
             people = self.people.with_options(batch_size, bbox_thr, nms_thr)
             yield from VideoInferencer(self.lifter, people, min_score).pictures(
                 frames, bboxes, stages)
@@ -356,7 +356,8 @@ def _holds_frames(source) -> bool:
 
 
 @contextmanager
-def _frames(source, fps: Optional[float] = None, stills: bool = False) -> Iterator[FrameSource]:
+def opened_frames(source, fps: Optional[float] = None,
+                  stills: bool = False) -> Iterator[FrameSource]:
     """The frames of a source that is open already, and stays so, or is opened and closed here."""
     if isinstance(source, FrameSource):
         yield source

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ..io.video_poses import VideoPoses
-from .inferencer import VIDEO_BBOX_THR, VIDEO_NMS_THR, _frames, one_of
+from .inferencer import VIDEO_BBOX_THR, VIDEO_NMS_THR, one_of, opened_frames
 from .mesh_predictor import MeshPredictor
 from .mesh_video import MeshVideoInferencer
 from .people_2d import PeopleEstimator
@@ -116,7 +116,7 @@ class MeshInferencer:
         predictor = self._predictor(focal)
         if smooth is not None and smooth not in SMOOTHERS:
             raise ValueError(f'smooth: expected one of {", ".join(SMOOTHERS)}, found {smooth!r}')
-        with _frames(source, fps) as frames:  # before a detector is fetched
+        with opened_frames(source, fps) as frames:  # before a detector is fetched
             people = self.people.with_options(
                 batch_size, VIDEO_BBOX_THR if bbox_thr is None else bbox_thr,
                 nms_thr or VIDEO_NMS_THR)
@@ -137,7 +137,7 @@ class MeshInferencer:
             The bodies of each picture (a video of one frame), and the picture (H, W, 3) BGR.
         """
         predictor = self._predictor(focal)
-        with _frames(source, stills=True) as frames:
+        with opened_frames(source, stills=True) as frames:
             people = self.people.with_options(batch_size, bbox_thr, nms_thr)
             yield from MeshVideoInferencer(predictor, people).pictures(frames, bboxes, stages)
 

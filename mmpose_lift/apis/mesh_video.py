@@ -11,7 +11,7 @@ from .mesh_predictor import Bodies, MeshPredictor
 from .people_2d import People, PeopleEstimator, check_boxes
 from .post_processing import SMOOTHERS
 from .progress import Stages
-from .video_inferencer import VideoInferencer, _Tracking
+from .video_inferencer import FrameTracking, VideoInferencer
 
 __all__ = ['MeshVideoInferencer']
 
@@ -62,7 +62,7 @@ class MeshVideoInferencer(VideoInferencer):
         self.lifter.check_runs()
         stages = stages or Stages()
         bboxes = self._check(frames, bboxes)
-        tracking = _Tracking(self, frames, bboxes is not None, stages)
+        tracking = FrameTracking(self, frames, bboxes is not None, stages)
 
         def add(frame: int, people: _Found) -> None:
             tracking.add(frame, people)

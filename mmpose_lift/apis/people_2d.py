@@ -30,7 +30,7 @@ class People(NamedTuple):
     keypoints: np.ndarray
 
 
-class _Pose2D(Pose2DInferencer):
+class Pose2D(Pose2DInferencer):
     """MMPose's inferencer without its detector, which is fetched when a picture needs it."""
 
     def _init_detector(self, **arguments) -> None:
@@ -73,31 +73,25 @@ class PeopleEstimator:
                  det_cat_ids=None, device: Optional[str] = None, scope: str = 'mmpose',
                  batch_size: int = 16, bbox_thr: float = 0.3, nms_thr: float = 0.3,
                  allow_random_weights: bool = False) -> None:
-        _check_options(batch_size, bbox_thr, nms_thr)
+        check_options(batch_size, bbox_thr, nms_thr)
         det_cat_ids = 0 if det_cat_ids is None else det_cat_ids
-        for kind, model, weights in (('pose2d', pose2d, pose2d_weights),
-                                     ('det', det_model, det_weights)):
-            given = isinstance(model, Config) or model is not None and Path(model).is_file()
-            if given and weights is None and not allow_random_weights:
-                name = 'det_model' if kind == 'det' else kind
-                raise ValueError(f'{name}={model!r}: a config without weights, whose output would '
-                                 f'be noise; give {kind}_weights= (--{kind}-weights), or the name '
-                                 'of a model with published ones')
+        if not allow_random_weights:
+            check_weights('pose2d', pose2d, 'pose2d_weights', pose2d_weights)
+            check_weights('det_model', det_model, 'det_weights', det_weights)
         with _fetching(f'pose2d={pose2d!r}', 'pose2d_weights'), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The metainfo config file')  # found in MMPose's own
-            self._pose2d = _Pose2D(pose2d, pose2d_weights, device, scope, det_model, det_weights,
+            self._pose2d = Pose2D(pose2d, pose2d_weights, device, scope, det_model, det_weights,
                                    det_cat_ids)
         self.batch_size, self.bbox_thr, self.nms_thr = batch_size, bbox_thr, nms_thr
         self.name = Path(pose2d).stem if Path(pose2d).is_file() else str(pose2d)
         self.convention = convention_of(self._pose2d.model.dataset_meta)
         self.topdown = self._pose2d.cfg.data_mode == 'topdown'
-        self.detector = ('whole_image' if det_model in ('whole_image', 'whole-image') else
-                         str(det_model or 'the default of MMPose')) if self.topdown else self.name
+        self.detector = name_of_detector(det_model) if self.topdown else self.name
 
     def with_options(self, batch_size: Optional[int] = None, bbox_thr: Optional[float] = None,
                      nms_thr: Optional[float] = None) -> 'PeopleEstimator':
         """The same models with other options; None keeps an option."""
-        _check_options(*(1 if x is None else x for x in (batch_size, bbox_thr, nms_thr)))
+        check_options(*(1 if x is None else x for x in (batch_size, bbox_thr, nms_thr)))
         other = copy.copy(self)
         for name, value in dict(batch_size=batch_size, bbox_thr=bbox_thr, nms_thr=nms_thr).items():
             if value is not None:
@@ -286,7 +280,22 @@ def _check_boxes(boxes, where: str) -> np.ndarray:
     return array if array.shape[1] == 5 else np.pad(array, [(0, 0), (0, 1)], constant_values=1)
 
 
-def _check_options(batch_size: int, bbox_thr: float, nms_thr: float) -> None:
+def name_of_detector(det_model) -> str:
+    """What the result calls a detector."""
+    return ('whole_image' if det_model in ('whole_image', 'whole-image')
+            else str(det_model or 'the default of MMPose'))
+
+
+def check_weights(name: str, model, option: str, weights: Optional[str]) -> None:
+    """Refuse a config (file) that comes without weights; names of models have published ones."""
+    config = isinstance(model, Config) or model is not None and Path(model).is_file()
+    if config and weights is None:
+        raise ValueError(f'{name}={model!r}: a config without weights, whose output would be '
+                         f'noise; give {option}= (--{option.replace("_", "-")}), or the name of a '
+                         'model with published ones')
+
+
+def check_options(batch_size: int, bbox_thr: float, nms_thr: float) -> None:
     if batch_size < 1:
         raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
     for name, value in (('bbox_thr', bbox_thr), ('nms_thr', nms_thr)):

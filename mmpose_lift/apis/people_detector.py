@@ -1,16 +1,21 @@
 """The boxes of people in pictures, where no 2D model is needed."""
 
-from pathlib import Path
 from typing import Optional
 
 from mmengine.config import Config
 
-from .people_2d import PeopleEstimator, _check_options, _Pose2D
+from .people_2d import (
+    PeopleEstimator,
+    Pose2D,
+    check_options,
+    check_weights,
+    name_of_detector,
+)
 
 __all__ = ['PeopleDetector']
 
 
-class _Detector(_Pose2D):
+class _Detector(Pose2D):
     """What MMPose's inferencer knows of detectors, without its 2D model."""
 
     def __init__(self, **arguments) -> None:
@@ -37,15 +42,11 @@ class PeopleDetector(PeopleEstimator):
                  det_cat_ids=None, device: Optional[str] = None, batch_size: int = 16,
                  bbox_thr: float = 0.3, nms_thr: float = 0.3,
                  allow_random_weights: bool = False) -> None:
-        _check_options(batch_size, bbox_thr, nms_thr)
-        if (det_model is not None and Path(det_model).is_file() and det_weights is None
-                and not allow_random_weights):
-            raise ValueError(f'det_model={det_model!r}: a config without weights, whose output '
-                             'would be noise; give det_weights= (--det-weights), or the name of a '
-                             'model with published ones')
+        check_options(batch_size, bbox_thr, nms_thr)
+        if not allow_random_weights:
+            check_weights('det_model', det_model, 'det_weights', det_weights)
         self._pose2d = _Detector(
             det_model=det_model, det_weights=det_weights,
             det_cat_ids=0 if det_cat_ids is None else det_cat_ids, device=device)
         self.batch_size, self.bbox_thr, self.nms_thr = batch_size, bbox_thr, nms_thr
-        self.detector = ('whole_image' if det_model in ('whole_image', 'whole-image')
-                         else str(det_model or 'the default of MMPose'))
+        self.detector = name_of_detector(det_model)

@@ -71,13 +71,13 @@ class VideoInferencer:
         stages = stages or Stages()
         bboxes = self._check(frames, bboxes)
         if not adaptive:
-            tracking = _Tracking(self, frames, bboxes is not None, stages)
+            tracking = FrameTracking(self, frames, bboxes is not None, stages)
             read = self._find(frames, self._wanted(frames.fps), bboxes, tracking.add, stages)
             return self._lift(frames, read, tracking, stages)
         found = {}
 
-        def tracked() -> '_Tracking':
-            tracking = _Tracking(self, frames, bboxes is not None, stages)
+        def tracked() -> 'FrameTracking':
+            tracking = FrameTracking(self, frames, bboxes is not None, stages)
             for frame in sorted(found):
                 tracking.add(frame, found[frame])
             return tracking
@@ -122,7 +122,7 @@ class VideoInferencer:
         """Find and track the people of a video, without lifting them; arguments as above."""
         stages = stages or Stages()
         bboxes = self._check(frames, bboxes)
-        tracking = _Tracking(self, frames, bboxes is not None, stages)
+        tracking = FrameTracking(self, frames, bboxes is not None, stages)
         read = self._find(frames, lambda index: True, bboxes, tracking.add, stages)
         poses = self._describe(frames, read, bboxes is not None)
         poses.tracks = tracking.finish(read.num_frames)
@@ -228,7 +228,7 @@ class VideoInferencer:
             keypoints = self.people.estimate(images, [box[:, :4] for box in boxes])
         return [People(box[:, :4], box[:, 4], k) for box, k in zip(boxes, keypoints)]
 
-    def _lift(self, frames: FrameSource, read: '_Read', tracking: '_Tracking', stages: Stages,
+    def _lift(self, frames: FrameSource, read: '_Read', tracking: 'FrameTracking', stages: Stages,
               slow_stride: Optional[int] = None) -> VideoPoses:
         with stages.time('tracking'):
             tracks = tracking.finish(read.num_frames)
@@ -296,7 +296,7 @@ class _Read(NamedTuple):
     complete: bool
 
 
-class _Tracking:
+class FrameTracking:
     """Tracker and tracks of one video."""
 
     def __init__(self, inferencer: VideoInferencer, frames: FrameSource, given_boxes: bool,

@@ -10,10 +10,10 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from ..geometry.rotations import axis_angle_to_matrix
 from ..geometry.skeletons import get_skeleton, joint_map
+from ..geometry.torch_rotations import matrix_to_axis_angle
 from .rendered_people import RenderedPeopleWriter, renderer
 from .synthetic_motion import ACTIONS, synthetic_clips
 
@@ -118,7 +118,7 @@ def _sample_person(rng: np.random.Generator, motion: Tuple[str, ...], seed: int,
         cam_param=dict(f=_rounded([shot.focal] * 2, 3), c=_rounded(shot.center - 0.5, 3)),
         smpl_joints=_rounded(1000 * joints, 2), h36m_joints=_rounded(1000 * regressed, 2),
         root_coord=_rounded(1000 * joints[0], 2), betas=_rounded(betas, 5),
-        thetas=_rounded(Rotation.from_matrix(rotmats).as_rotvec().ravel(), 6))]
+        thetas=_rounded(matrix_to_axis_angle(torch.as_tensor(rotmats)).flatten(), 6))]
 
 
 def _pixels(shot, points: np.ndarray) -> np.ndarray:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Union
 
 import numpy as np
+import torch
 
-from ..geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion
+from ..geometry.rotations import axis_angle_to_matrix
+from ..geometry.torch_rotations import matrix_to_axis_angle
 from .atomic import atomic_write
 from .body_model_file import GENDERS
 from .readers.recording import require_file
@@ -80,12 +82,8 @@ class BodyMotion:
         if rotmats.ndim != 4 or rotmats.shape[1:] != (NUM_JOINTS, 3, 3):
             raise ValueError(f'rotmats: expected shape (frames, {NUM_JOINTS}, 3, 3), found '
                              f'{rotmats.shape}')
-        quaternion = matrix_to_quaternion(_numbers('rotmats', rotmats).astype(np.float64))
-        sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
-        angle = 2 * np.arctan2(sine, quaternion[..., :1])
-        scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2)
-        return cls((scale * quaternion[..., 1:]).reshape(len(rotmats), -1), betas, trans, fps,
-                   **words)
+        rotmats = torch.from_numpy(_numbers('rotmats', rotmats).astype(np.float64))
+        return cls(matrix_to_axis_angle(rotmats).flatten(1).numpy(), betas, trans, fps, **words)
 
     def __len__(self) -> int:
         return len(self.poses)

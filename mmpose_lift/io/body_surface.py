@@ -8,14 +8,9 @@ import torch
 from ..models.body import BodyModel, LazyBodyModel
 from .video_poses import PersonTrack, VideoPoses
 
-__all__ = ['BodySurface', 'has_bodies']
+__all__ = ['BodySurface']
 
 CHUNK = 32  # surfaces of a person that are made at once [np]
-
-
-def has_bodies(poses: VideoPoses) -> bool:
-    """Whether the poses come from a model that gives bodies, also where nobody was found."""
-    return poses.body_model is not None or any(track.body is not None for track in poses.tracks)
 
 
 class BodySurface:
