@@ -82,6 +82,7 @@ setup(
         'rich>=13',
         'safetensors>=0.4.3',
         'h5py>=3.9',
+        'fast-simplification>=0.2,<0.3',  # coarse meshes
         'tensorboard>=2.14',
     ],
     extras_require={

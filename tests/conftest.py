@@ -12,6 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get('MMPOSE_LIFT_SHARED', ROOT.parent / 'shared'))
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _own_cache(tmp_path_factory):
+    """Coarse meshes are cached in a folder of the tests, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture(scope='session')
 def root_dir() -> Path:
     """The checkout."""

@@ -22,21 +22,29 @@ class BFloat16Hook(Hook):
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.to(memory_format=torch.channels_last)
+        device = next(model.parameters()).device.type
         parts = (getattr(model, name, None) for name in ('backbone', 'neck', 'head'))
         for module in filter(None, parts):
-            module.forward = _in_bfloat16(module)
+            module.forward = _in_bfloat16(module, device)
 
 
-def _in_bfloat16(module: nn.Module):
+def _in_bfloat16(module: nn.Module, device: str):
     """The forward of a module, under autocast in training; its outputs are float32."""
-    forward, device = module.forward, next(module.parameters()).device.type
+    forward = module.forward
 
     @functools.wraps(forward)
     def wrapped(*args, **kwargs):
         with torch.autocast(device, torch.bfloat16, enabled=module.training):
             outputs = forward(*args, **kwargs)
-        if isinstance(outputs, Tensor):
-            return outputs.float()
-        return tuple(output.float() for output in outputs)
+        return _to_float32(outputs)
 
     return wrapped
+
+
+def _to_float32(outputs):
+    """Tensors, also inside tuples, lists and dicts, as float32."""
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    if isinstance(outputs, dict):
+        return {name: _to_float32(output) for name, output in outputs.items()}
+    return type(outputs)(_to_float32(output) for output in outputs)

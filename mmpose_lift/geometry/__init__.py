@@ -1,6 +1,7 @@
 """Pure functions on cameras, rotations, skeletons and similarity alignment."""
 
 from .back_projection import back_project, estimate_root_position, normalize_intrinsics
+from .camera_ring import interpolate_ring, ring_azimuths, ring_target, virtual_cameras
 from .cameras import (
     Camera,
     camera_to_world,
@@ -39,8 +40,8 @@ from .skeletons import (
 __all__ = ['ADJACENCY_NORMS', 'Camera', 'Skeleton', 'adjacency_groups', 'aligned_distances',
            'axis_angle_to_matrix', 'back_project', 'camera_to_world', 'convention_of',
            'convert_keypoints', 'denormalize_screen', 'estimate_root_position', 'euler_to_matrix',
-           'get_skeleton', 'h36m_camera', 'h36m_cameras', 'hops_to_root', 'joint_map',
-           'matrix_to_quaternion', 'normalize_intrinsics', 'normalize_screen',
+           'get_skeleton', 'h36m_camera', 'h36m_cameras', 'hops_to_root', 'interpolate_ring',
+           'joint_map', 'matrix_to_quaternion', 'normalize_intrinsics', 'normalize_screen',
            'normalized_adjacency', 'partial_joint_map', 'project_points', 'quaternion_to_matrix',
-           'similarity_align', 'skeleton_names', 'slerp', 'to_lifter', 'tree_parents',
-           'world_to_camera']
+           'ring_azimuths', 'ring_target', 'similarity_align', 'skeleton_names', 'slerp',
+           'to_lifter', 'tree_parents', 'virtual_cameras', 'world_to_camera']

@@ -13,6 +13,7 @@ from torch import Tensor
 from .atomic import atomic_write
 from .checkpoint_checks import check_shapes, raise_foreign
 from .hybrik_checkpoint import convert_hybrik_transformer
+from .metro_checkpoint import convert_metro
 from .uplift_upsample_checkpoint import convert_uplift_upsample
 
 Source = Union[str, Path, Mapping]
@@ -24,7 +25,7 @@ def convert_checkpoint(system: str, source: Source) -> 'OrderedDict[str, Tensor]
 
     Args:
         system: One of the keys of ``SYSTEMS``: ``'mixste'``, ``'uplift_upsample'``,
-            ``'hybrik_transformer'``.
+            ``'hybrik_transformer'``, ``'metro'``.
         source: ``.bin``, ``.pth``, ``.pt``, ``.h5``, ``.npz`` or ``.safetensors`` file, or a dict
             of arrays under the original keys. The state dict may sit under ``model_pos``,
             ``state_dict`` or ``model``; prefixes ``module.``, ``sd/`` and ``w/`` and the suffix
@@ -225,4 +226,5 @@ def _convert_mixste(tensors: Dict[str, Tensor], where: str) -> 'OrderedDict[str,
 # One function per system: (tensors under the original keys, name of the source) -> state dict.
 SYSTEMS: Dict[str, Callable] = {'mixste': _convert_mixste,
                                 'uplift_upsample': convert_uplift_upsample,
-                                'hybrik_transformer': convert_hybrik_transformer}
+                                'hybrik_transformer': convert_hybrik_transformer,
+                                'metro': convert_metro}

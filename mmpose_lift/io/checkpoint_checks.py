@@ -1,12 +1,17 @@
 """What the conversions of all systems share: does a checkpoint fit, and if not, whose is it?"""
 
 import re
-from typing import Iterable, Mapping, Sequence
+from typing import Callable, Dict, Iterable, Mapping, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-# A key that only this model has -> what to tell someone who offers it as something else.
+# A key that only this model has -> what to tell someone who offers it as something else. The first
+# match counts: METRO and Graphormer name their image backbone as this package does.
 _FINGERPRINTS = (
+    (r'^grid_feat_dim\.|\.graph_conv\.', 'Graphormer, whose graph convolutions this package does '
+     'not have'),
+    (r'^trans_encoder\.\d+\.|^\d+\.bert\.', 'METRO'),
     (r'^(backbone|neck|head)\.', 'a checkpoint of this package or of MMPose, which needs no '
      'conversion: pass it to tools/test.py or load_from'),
     (r'^(expand_conv|layers_conv)\.', 'VideoPose3D (temporal convolutions)'),
@@ -68,3 +73,15 @@ def check_shapes(expected: Mapping[str, tuple], tensors: Mapping[str, Tensor], s
     if problems:
         raise ValueError(f'{where}: does not fit {system}; ' + '; '.join(problems) +
                          '. Is it complete, and of this model?')
+
+
+def module_shapes(build: Callable[[], nn.Module], prefix: str) -> Dict[str, tuple]:
+    """Shapes of a module's state dict, without memory for it.
+
+    Args:
+        build: Makes the module.
+        prefix: In front of every key.
+    """
+    with torch.device('meta'):
+        module = build()
+    return {prefix + key: tuple(value.shape) for key, value in module.state_dict().items()}

@@ -8,10 +8,9 @@ import re
 from collections import OrderedDict
 from typing import Dict, Mapping
 
-import torch
 from torch import Tensor
 
-from .checkpoint_checks import check_shapes, raise_foreign
+from .checkpoint_checks import check_shapes, module_shapes, raise_foreign
 
 SYSTEM = 'HybrIK-Transformer'
 _RENAMES = (
@@ -87,7 +86,7 @@ def _head_shapes(tensors: Mapping[str, Tensor]) -> Dict[str, tuple]:
     numbers = re.compile(r'head\.blocks\.(\d+)\.(?:src_ffn\.fcs\.(\d+))?')
     found = [match.groups() for match in map(numbers.match, tensors) if match]
     channels = size('joint_embeddings', 1, size('src_proj.weight', 1, 512))
-    return _shapes(lambda: HybrIKTransformerHead(
+    return module_shapes(lambda: HybrIKTransformerHead(
         in_channels=channels,
         feat_size=(size('col_embed.weight', 0, 8), size('row_embed.weight', 0, 8)),
         d_model=size('src_proj.weight', 0, 512), num_heads=1,
@@ -105,9 +104,9 @@ def _backbone_shapes(tensors: Mapping[str, Tensor]) -> Dict[str, tuple]:
     if not any(key.startswith(('backbone.', 'neck.')) for key in tensors):
         return {}
     if any(key.startswith(('backbone.stage', 'backbone.transition', 'neck.')) for key in tensors):
-        return dict(_shapes(lambda: HRNet(HRNET_W48), 'backbone.'),
-                    **_shapes(HRNetMergeNeck, 'neck.'))
-    return _shapes(lambda: ResNet(_resnet_depth(tensors)), 'backbone.')
+        return dict(module_shapes(lambda: HRNet(HRNET_W48), 'backbone.'),
+                    **module_shapes(HRNetMergeNeck, 'neck.'))
+    return module_shapes(lambda: ResNet(_resnet_depth(tensors)), 'backbone.')
 
 
 def _resnet_depth(tensors: Mapping[str, Tensor]) -> int:
@@ -116,9 +115,3 @@ def _resnet_depth(tensors: Mapping[str, Tensor]) -> int:
     count = 1 + max((int(block[1]) for block in blocks if block), default=-1)
     bottleneck = any(re.match(r'backbone\.layer3\.\d+\.conv3\.', key) for key in tensors)
     return _RESNETS.get((count, bottleneck), 34)
-
-
-def _shapes(build, prefix: str) -> Dict[str, tuple]:
-    with torch.device('meta'):  # shapes only: nothing is allocated or initialised
-        module = build()
-    return {prefix + key: tuple(value.shape) for key, value in module.state_dict().items()}

@@ -98,8 +98,13 @@ def restricted_load(source: PathOrFile, *, name: Optional[str] = None,
             raise _unreadable(name, 'pickle', error) from error
 
 
-def load_npy(source: PathOrFile, *, name: Optional[str] = None) -> np.ndarray:
+def load_npy(source: PathOrFile, *, name: Optional[str] = None,
+             extra_globals: Optional[Mapping[str, Any]] = None) -> np.ndarray:
     """Load a ``.npy`` file; an object array goes through :func:`restricted_load`.
+
+    Args:
+        source: Path or binary file.
+        name, extra_globals: As for :func:`restricted_load`.
 
     Raises:
         FileNotFoundError, UnsafePickleError, ValueError: As :func:`restricted_load`.
@@ -121,18 +126,20 @@ def load_npy(source: PathOrFile, *, name: Optional[str] = None) -> np.ndarray:
                 return np.lib.format.read_array(_Joined(start, file), allow_pickle=False)
         except Exception as error:
             raise _unreadable(name, '.npy array', error) from error
-        array = restricted_load(file, name=name)
+        array = restricted_load(file, name=name, extra_globals=extra_globals)
         if not isinstance(array, np.ndarray):
             raise ValueError(f'{name}: expected an object array, found {type(array).__name__}')
         return array
 
 
-def load_npz(path: Union[str, Path], keys: Optional[Sequence[str]] = None) -> Dict[str, np.ndarray]:
+def load_npz(path: Union[str, Path], keys: Optional[Sequence[str]] = None, *,
+             extra_globals: Optional[Mapping[str, Any]] = None) -> Dict[str, np.ndarray]:
     """Load the arrays of a ``.npz`` file; object arrays go through :func:`restricted_load`.
 
     Args:
         path: The file.
         keys: Load these arrays only.
+        extra_globals: As for :func:`restricted_load`.
 
     Returns:
         Arrays by name. A dict that was saved into the file is a 0-d object array: use ``.item()``.
@@ -154,7 +161,8 @@ def load_npz(path: Union[str, Path], keys: Optional[Sequence[str]] = None) -> Di
             arrays = {}
             for key in members if keys is None else keys:
                 with archive.open(members[key]) as member:
-                    arrays[key] = load_npy(member, name=f'{name}[{key!r}]')
+                    arrays[key] = load_npy(member, name=f'{name}[{key!r}]',
+                                           extra_globals=extra_globals)
             return arrays
 
 

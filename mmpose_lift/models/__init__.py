@@ -7,6 +7,7 @@ from .estimators import *  # noqa: F401,F403
 from .heads import *  # noqa: F401,F403
 from .losses import *  # noqa: F401,F403
 from .necks import *  # noqa: F401,F403
+from .virtual_views import VirtualViewPreprocessor
 
-__all__ = ['LiftingDataPreprocessor', *backbones.__all__, *estimators.__all__, *heads.__all__,
-           *losses.__all__, *necks.__all__]
+__all__ = ['LiftingDataPreprocessor', 'VirtualViewPreprocessor', *backbones.__all__,
+           *estimators.__all__, *heads.__all__, *losses.__all__, *necks.__all__]

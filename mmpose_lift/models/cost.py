@@ -1,11 +1,12 @@
-"""Arithmetic of a forward pass, counted from the sizes of a network."""
+"""Arithmetic of a forward pass and parameters, counted from the sizes of a network."""
 
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 from .layers.strided_transformer import strided_length
 
-__all__ = ['AMPoseCost', 'Cost', 'ampose_cost', 'num_key_frames', 'uplift_upsample_cost']
+__all__ = ['AMPoseCost', 'Cost', 'MetroParameters', 'ampose_cost', 'metro_parameters',
+           'num_key_frames', 'uplift_upsample_cost']
 
 # Operations per element of what is no matrix product, for the published convention.
 _NORM = 7  # mean, centring, square, variance, division, scale, shift
@@ -199,3 +200,71 @@ def ampose_cost(num_keypoints: int = 17, in_channels: int = 2, embed_dims: int =
         attention=depth * 2 * joints**2 * dims,
         aggregation=depth * convolutions * 3 * joints**2 * dims,
         batch_norm=0 if gcn_norm == 'layer' else depth * norms * 2 * joints * dims)
+
+
+@dataclass(frozen=True)
+class MetroParameters:
+    """Parameters of METRO behind its image backbone.
+
+    Attributes:
+        transformer: Of the three blocks, all in use.
+        unused: Of what the public code builds with BERT and never calls: in each block tables of
+            words, positions and segments with their norm, and a pooler. This package has none.
+        upsampling: Of each linear layer over the vertex axis, the coarser first.
+        image_tokens: Of the convolution that makes a token of the grid for each query.
+        camera: Of the three linear layers.
+    """
+    transformer: int
+    unused: int
+    upsampling: Tuple[int, ...]
+    image_tokens: int
+    camera: int
+
+    @property
+    def as_built(self) -> int:
+        """Of the transformer in the public code, the figure that papers print."""
+        return self.transformer + self.unused
+
+    @property
+    def network(self) -> int:
+        """Of all that follows the backbone in the public code, unused ones included."""
+        return self.as_built + sum(self.upsampling) + self.image_tokens + self.camera
+
+
+def metro_parameters(input_dims: Sequence[int] = (2051, 512, 128),
+                     hidden_dims: Sequence[int] = (1024, 256, 128),
+                     output_dims: Sequence[int] = (512, 128, 3),
+                     intermediate_dims: Sequence[int] = (3072, 3072, 3072), num_layers: int = 4,
+                     max_tokens: int = 512, sizes: Sequence[int] = (6890, 1723, 431),
+                     num_joints: int = 14, num_pixels: int = 49, cam_dims: int = 250,
+                     num_words: int = 30522) -> MetroParameters:
+    """Parameters of METRO, or of MPT's transformer with a last hidden width of 64.
+
+    Args:
+        input_dims, hidden_dims, output_dims, intermediate_dims, num_layers, max_tokens: As of
+            :class:`MeshTransformer`.
+        sizes: Vertices of the meshes, the full one first.
+        num_joints: Joint tokens.
+        num_pixels: Cells of the grid.
+        cam_dims: Hidden width of the camera's layers.
+        num_words: Rows of the unused word table, BERT's vocabulary.
+    """
+    used = unused = 0
+    for inputs, dims, outputs, hidden in zip(input_dims, hidden_dims, output_dims,
+                                             intermediate_dims):
+        norm = 2 * dims
+        layer = (4 * _weights(dims, dims) + _weights(dims, hidden) + _weights(hidden, dims) +
+                 2 * norm)
+        used += (_weights(inputs, dims) + max_tokens * dims + num_layers * layer +
+                 _weights(dims, outputs) + _weights(inputs, outputs))
+        unused += (num_words + max_tokens + 2) * dims + norm + _weights(dims, dims)
+    coarse = sizes[-1]
+    return MetroParameters(
+        used, unused, tuple(_weights(*pair) for pair in zip(sizes[:0:-1], sizes[-2::-1])),
+        _weights(num_pixels, num_joints + coarse),
+        _weights(3, 1) + _weights(coarse, cam_dims) + _weights(cam_dims, 3))
+
+
+def _weights(inputs: int, outputs: int) -> int:
+    """Of a linear layer with a bias."""
+    return (inputs + 1) * outputs

@@ -16,6 +16,7 @@ import torch
 from mmpose_lift.datasets.synthetic_motion import generate_motion
 from mmpose_lift.geometry.skeletons import get_skeleton
 from mmpose_lift.models.body import (
+    COCO_FACE_VERTICES,
     BodyModel,
     body_parts,
     fit_pose,
@@ -29,8 +30,6 @@ from .scene import Light, Mesh, RenderedImage, cast_shadow, project, render, ver
 
 __all__ = ['Photograph', 'RenderedPeople', 'TwoPeopleVideo', 'camera_rotation']
 
-# vertices of COCO's face points, as usual for bodies of this numbering
-_FACE = {'nose': 332, 'left_eye': 2800, 'right_eye': 6260, 'left_ear': 583, 'right_ear': 4071}
 # Metres from a joint to the outside of its limb, with clothes [np]; a point is hidden by what is
 # farther in front of it than that.
 _THICKNESS = {'nose': 0.03, 'eye': 0.03, 'ear': 0.05, 'shoulder': 0.13, 'elbow': 0.08,
@@ -111,15 +110,18 @@ class RenderedPeople:
         self.faces = np.asarray(arrays['faces'])
         rest = np.asarray(arrays['v_template'], np.float64)
         self.wardrobe = Wardrobe(rest, np.asarray(arrays['J_regressor']) @ rest, body_parts(),
-                                 self.faces, [_FACE[n] for n in ('nose', 'left_eye', 'right_eye')])
+                                 self.faces, [COCO_FACE_VERTICES[n]
+                                              for n in ('nose', 'left_eye', 'right_eye')])
         self._regressor = np.asarray(stand_in_h36m_regressor(), np.float32)
         smpl = get_skeleton('smpl')
         hips = 'left_hip', 'right_hip'
         self._recorded_hips = [get_skeleton('h36m').index(n) for n in hips]
         self._body_hips = [smpl.index(n) for n in hips]
         names = get_skeleton('coco').joint_names
-        self._joint_points = [(i, smpl.index(n)) for i, n in enumerate(names) if n not in _FACE]
-        self._vertex_points = [(i, _FACE[n]) for i, n in enumerate(names) if n in _FACE]
+        self._joint_points = [(i, smpl.index(n)) for i, n in enumerate(names)
+                              if n not in COCO_FACE_VERTICES]
+        self._vertex_points = [(i, COCO_FACE_VERTICES[n]) for i, n in enumerate(names)
+                               if n in COCO_FACE_VERTICES]
         self._thickness = np.array([_THICKNESS[n.split('_')[-1]] for n in names])
 
     @torch.no_grad()

@@ -1,11 +1,13 @@
 """Operation counts: against published figures, and against PyTorch's counter on the real model."""
 
+import json
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmpose_lift.models import UpliftUpsampleHead, UpliftUpsampleTransformer
-from mmpose_lift.models.cost import Cost, num_key_frames, uplift_upsample_cost
+from mmpose_lift.models import MeshTransformer, UpliftUpsampleHead, UpliftUpsampleTransformer
+from mmpose_lift.models.cost import Cost, metro_parameters, num_key_frames, uplift_upsample_cost
 
 N351 = dict(num_tokens=71, strides=(3, 10, 3), paddings=((0, 0), (0, 0), (0, 0)))
 N81 = dict(num_tokens=41, strides=(4, 4, 3), paddings=((1, 1), (0, 0), (0, 0)))
@@ -70,3 +72,38 @@ def test_bad_sizes():
         uplift_upsample_cost(3, paddings=((0, 0), ))
     with pytest.raises(ValueError, match='strided block 1 gets 1 elements, padded by'):
         uplift_upsample_cost(3, num_tokens=3)
+
+
+METRO_4X = dict(intermediate_dims=(4096, 1024, 512))
+
+
+@pytest.mark.parametrize('options, count', [
+    (dict(), 102_256_646),
+    (dict(hidden_dims=(1024, 256, 64)), 98_444_870),
+    (dict(hidden_dims=(1024, 256, 64), intermediate_dims=(4096, 1024, 256)), 101_182_022),
+    (dict(hidden_dims=(1024, 256, 64), intermediate_dims=(2048, 512, 128)), 83_279_942),
+    (METRO_4X, 103_815_174)])
+def test_metro_parameters_as_published(options, count):
+    parameters = metro_parameters(**options)
+    assert parameters.as_built == count
+    with torch.device('meta'):
+        model = MeshTransformer(**dict(dict(hidden_dims=(1024, 256, 128)), **options))
+    assert sum(p.numel() for p in model.parameters()) == parameters.transformer
+
+
+def test_metro_parameters_against_the_public_code(shared_dir):
+    file = shared_dir / 'reference' / 'metro_mpt' / 'param_counts.json'
+    if not file.is_file():
+        pytest.skip('no reference/metro_mpt/param_counts.json in the shared folder')
+    counts = json.loads(file.read_text())
+    fixed, wide = metro_parameters(), metro_parameters(**METRO_4X)
+    assert counts == {
+        'encoder, intermediate = 4 x hidden, as built': wide.as_built,
+        'encoder, intermediate = 4 x hidden, parameters in use': wide.transformer,
+        'encoder, intermediate = 3072, as built': fixed.as_built,
+        'encoder, intermediate = 3072, parameters in use': fixed.transformer,
+        'unused (word, position, segment embeddings, pooler)': fixed.unused,
+        'up-sampling 431 to 1723': fixed.upsampling[0],
+        'up-sampling 1723 to 6890': fixed.upsampling[1],
+        'image-token convolution': fixed.image_tokens,
+        'network behind the backbone (4 x hidden)': wide.network}

@@ -20,13 +20,15 @@ class BodyMeshEstimator(TopdownPoseEstimator):
     Mode 'tensor' gives what the head regresses, before any geometry.
 
     Args:
-        backbone: Config.
+        backbone: Config; :class:`HeatmapInput` where the input is heatmaps (MPT's pre-training).
         neck: Config or None.
-        head: Config of :class:`HybrIKTransformerHead`, :class:`HybrIKHead` or the like.
+        head: Config of :class:`HybrIKTransformerHead`, :class:`HybrIKHead`, :class:`MPTHead` or the
+            like.
         train_cfg: Passed to the head.
         test_cfg: ``flip_test=True`` averages what is regressed with that of the mirrored image;
             the whole dict is passed to the head: ``root_depth``, ``vertices``.
-        data_preprocessor: Config, usually MMPose's ``PoseDataPreprocessor``. Released weights want
+        data_preprocessor: Config, usually MMPose's ``PoseDataPreprocessor``;
+            :class:`VirtualViewPreprocessor` for MPT's pre-training. Released HybrIK weights want
             the public code's constants, RGB with mean 0.406, 0.457, 0.480 and standard deviation
             0.225, 0.224, 0.229 of 255, in this order.
         init_cfg: MMEngine initialisation.

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu_dropout import attend_with_dropout
 from .recompute import recompute
 
 # Added to the score of a key that must not be attended to. Finite: where all keys are masked,
@@ -60,7 +61,7 @@ def fused_attention_is_faster(device: torch.device, dtype: torch.dtype, num_scor
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float = 0.0,
            mask: Optional[Tensor] = None, record: Optional[list] = None) -> Tensor:
-    """Softmax attention, by whichever of the two equal forms is the faster one here.
+    """Softmax attention, by whichever of the equal forms is the fastest one here.
 
     Args:
         query: (N, H, L, D); views with any strides are fine.
@@ -80,6 +81,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: flo
             # It cannot hold -1e9: the lowest finite value hides a key as well, -inf could give NaN.
             mask = mask.clamp(min=torch.finfo(torch.float16).min)
         mask = mask.to(query.dtype)
+    if 0 < dropout < 1 and record is None and query.device.type == 'cpu':
+        return attend_with_dropout(query, key, value, scale, dropout, mask)
     num_scores = query.shape[:-1].numel() * key.shape[-2]
     if record is None and fused_attention_is_faster(query.device, query.dtype, num_scores):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout,
