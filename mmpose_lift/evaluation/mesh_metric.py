@@ -15,7 +15,10 @@ from .functional import joint_errors, mpvpe, p_joint_errors
 from .mpi_inf_3dhp import official_joints
 
 _LSP_14 = list(joint_map('h36m', 'lsp_14'))
-_ROOT = get_skeleton('h36m').root_index
+_JOINT_NAMES = get_skeleton('h36m').joint_names
+# joints whose mean is the origin of MPJPE, by the option root
+_ROOTS = {'pelvis': [get_skeleton('h36m').root_index],
+          'hips': [_JOINT_NAMES.index(name) for name in ('right_hip', 'left_hip')]}
 # joints over which MPJPE and PA-MPJPE-17 are taken, and the metrics that are usual
 _PROTOCOLS = {
     'h36m': (_LSP_14, ('MPJPE', 'PA-MPJPE', 'PA-MPJPE-17', 'PVE')),
@@ -38,7 +41,9 @@ class MeshMetric(BaseMetric):
 
     Joints are the 17 that are regressed from the mesh, relative to their pelvis:
 
-    * ``MPJPE``: over the 14 joints of LSP and 3DPW (protocol 'mpi_inf_3dhp': over all 17);
+    * ``MPJPE``: over the 14 joints of LSP and 3DPW (protocol 'mpi_inf_3dhp': over all 17); with
+      ``root='hips'`` relative to the middle of the two hips, as METRO, Graphormer and MPT are
+      evaluated, whose 14 joints have no pelvis;
     * ``PA-MPJPE``: Procrustes on these 14 joints, error over them (3DPW's);
     * ``PA-MPJPE-17``: Procrustes on all 17, error over the joints of MPJPE (HybrIK on Human3.6M);
     * ``PVE``: over all vertices, each mesh relative to its own regressed pelvis; the true mesh is
@@ -61,6 +66,8 @@ class MeshMetric(BaseMetric):
         compat_3dhp: PCK and AUC over the joints that HybrIK's code takes by mistake: it applies
             joint numbers of MPI-INF-3DHP to joints in another order, so the pelvis, whose error is
             0, and the spine enter and the right arm is left out.
+        root: 'pelvis' or 'hips', of ``MPJPE`` only: Procrustes has no use for it, and vertices stay
+            relative to the pelvis.
         collect_device, prefix: as in MMEngine.
 
     Raises:
@@ -71,7 +78,7 @@ class MeshMetric(BaseMetric):
 
     def __init__(self, names: Optional[Sequence[str]] = None, protocol: str = 'h36m',
                  body_model='stand_in', gendered_body_models: Optional[Dict] = None,
-                 joints_from_mesh: bool = False, compat_3dhp: bool = False,
+                 joints_from_mesh: bool = False, compat_3dhp: bool = False, root: str = 'pelvis',
                  collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if protocol not in _PROTOCOLS:
@@ -79,6 +86,9 @@ class MeshMetric(BaseMetric):
                              f'{protocol!r}')
         self.joints, usual = _PROTOCOLS[protocol]
         self.names = check_names('MeshMetric', usual if names is None else names, _NAMES)
+        if root not in _ROOTS:
+            raise ValueError(f'MeshMetric: root must be one of {", ".join(_ROOTS)}, found {root!r}')
+        self.root = root
         self.joints_from_mesh = joints_from_mesh
         self.pck_joints = _pck_joints(compat_3dhp)
         unknown = set(gendered_body_models or {}) - {'male', 'female'}
@@ -99,7 +109,7 @@ class MeshMetric(BaseMetric):
                 with ``gt_h36m_valid`` (1, 17), ``gt_betas`` (1, S), ``gt_rotmats`` (1, 24, 3, 3)
                 and ``gt_body_valid`` (1,), as far as they are labelled; metainfo ``action`` and
                 ``gender``. A sample without valid labels adds nothing, and none to the metrics of
-                joints where its pelvis is not valid.
+                joints where its pelvis (``root='hips'``, MPJPE: a hip) is not valid.
 
         Raises:
             ValueError: no prediction, shapes that do not fit, or a pose that is not finite.
@@ -129,10 +139,9 @@ class MeshMetric(BaseMetric):
 
     def _score_joints(self, sums: np.ndarray, pred, gt, valid) -> None:
         """Fill in what is measured on joints (B, 17, 3) with validity (B, 17)."""
-        valid = valid & valid[:, _ROOT, None]  # without a pelvis they are relative to nothing
-        gt = np.where(valid[..., None], gt, 0)
-        pred, gt = (x - x[:, _ROOT, None] for x in (pred, gt))
+        centred = {root: _centred(pred, gt, valid, root) for root in {'pelvis', self.root}}
         for i, name in enumerate(self.names):
+            pred, gt, valid = centred[self.root if name == 'MPJPE' else 'pelvis']
             columns = self.pck_joints if name in ('PCK', 'AUC') else (
                 _LSP_14 if name == 'PA-MPJPE' else self.joints)
             mask = valid[:, columns]
@@ -168,7 +177,7 @@ class MeshMetric(BaseMetric):
             with torch.no_grad():
                 vertices, _ = body(*(torch.from_numpy(a.astype(np.float32)) for a in arrays))
                 joints = body.h36m_joints(vertices)
-            root = joints[:, _ROOT, None]
+            root = joints[:, _ROOTS['pelvis']]
             made.update(zip(rows, zip((vertices - root).numpy(), (joints - root).numpy())))
         return made, sorted(made)
 
@@ -205,6 +214,14 @@ class MeshMetric(BaseMetric):
         return out
 
 
+def _centred(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, root: str) -> tuple:
+    """Joints (B, 17, 3) relative to their root, and which are valid: none without a valid root."""
+    rows = _ROOTS[root]
+    valid = valid & valid[:, rows].all(-1, keepdims=True)
+    gt = np.where(valid[..., None], gt, 0)
+    return (*(x - x[:, rows].mean(1, keepdims=True) for x in (pred, gt)), valid)
+
+
 def _pck_joints(compat: bool) -> List[int]:
     """Joints of PCK and AUC, as numbers of the h36m skeleton."""
     if not compat:
@@ -217,7 +234,7 @@ def _predicted(sample: dict, name: str) -> np.ndarray:
     predicted = sample.get('pred_instances', {})
     if name not in predicted:
         raise ValueError(f'MeshMetric: a data sample has no pred_instances.{name}; the metric is '
-                         'for heads of body meshes (HybrIKTransformerHead, HybrIKHead)')
+                         'for heads of body meshes (HybrIKTransformerHead, HybrIKHead, MPTHead)')
     array = to_array(predicted[name])
     if array.ndim != 3 or len(array) != 1:
         raise ValueError(f'MeshMetric: pred_instances.{name} must have shape (1, N, 3), one person '

@@ -174,6 +174,44 @@ def test_bodies_by_gender_and_joints_from_the_mesh(rng, body, tall):
         evaluate([sample(shape=shapes[0])], gendered_body_models=dict(male=tall), **options)
 
 
+def test_relative_to_the_hips(rng, body):
+    pred, gt = poses(rng, 4)
+    hips = [NAMES.index('right_hip'), NAMES.index('left_hip')]
+    both = [joints - joints[:, hips].mean(1, keepdims=True) for joints in (pred, gt)]
+    samples = [sample(p, g) for p, g in zip(pred, gt)]
+    names = (*JOINTS, 'PCK')
+    found, pelvis = (evaluate(samples, names=names, root=root) for root in ('hips', 'pelvis'))
+    assert found['MPJPE'] == pytest.approx(1000 * F.mpjpe(both[0][:, LSP], both[1][:, LSP]),
+                                           rel=1e-5)
+    assert evaluate(samples, names=names) == pelvis
+    for name in names:  # Procrustes has no use for a root, and PCK's is the pelvis by its protocol
+        assert (found[name] == pelvis[name]) == (name != 'MPJPE')
+    # an error of the pelvis alone is no error of the 14 joints, and moves none of them
+    off = gt.copy()
+    off[:, 0] += 0.1
+    moved = [sample(p, g) for p, g in zip(off, gt)]
+    assert evaluate(moved, names=['MPJPE'], root='hips')['MPJPE'] == pytest.approx(0, abs=1e-3)
+    assert evaluate(moved, names=['MPJPE'])['MPJPE'] == pytest.approx(np.sqrt(3) * 100, rel=1e-4)
+    # vertices stay relative to the pelvis
+    shape = random_shape(rng)
+    vertices, joints = posed(body, shape)
+    whole = sample(joints, joints, shape=shape, vertices=vertices + [0.03, 0, 0.04])
+    assert evaluate([whole], root='hips')['PVE'] == pytest.approx(50, rel=1e-4)
+
+
+def test_without_a_hip_nothing_is_relative_to_the_hips(rng):
+    pred, gt = poses(rng, 2)
+    no_hip, no_pelvis = np.ones(17), np.ones(17)
+    no_hip[NAMES.index('left_hip')] = no_pelvis[0] = 0
+    full = evaluate([sample(pred[0], gt[0])], names=JOINTS, root='hips')
+    found = evaluate([sample(pred[0], gt[0]), sample(pred[1], gt[1], no_hip)], names=JOINTS,
+                     root='hips')
+    assert found['MPJPE'] == full['MPJPE'] and found['PA-MPJPE'] != full['PA-MPJPE']
+    found = evaluate([sample(pred[0], gt[0]), sample(pred[1], gt[1], no_pelvis)], names=JOINTS,
+                     root='hips')
+    assert found['MPJPE'] != full['MPJPE'] and found['PA-MPJPE'] == full['PA-MPJPE']
+
+
 def test_mpi_inf_3dhp(rng):
     pred, gt = poses(rng, 1, noise=0)
     pred[0, NAMES.index('right_wrist')] += [0.2, 0, 0]
@@ -205,6 +243,7 @@ def test_results_of_several_processes(rng):
 def test_refused(rng):
     for options, message in ((dict(names=['PA']), 'names must be some of MPJPE, PA-MPJPE'),
                              (dict(protocol='3DPW'), 'protocol must be one of h36m'),
+                             (dict(root='hip'), 'root must be one of pelvis, hips'),
                              (dict(gendered_body_models=dict(m='a')), 'male and female, found m')):
         with pytest.raises(ValueError, match=message):
             METRICS.build(dict(type='MeshMetric', **options))
