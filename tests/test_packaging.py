@@ -188,4 +188,5 @@ def test_legal_files(root_dir):
     citation = yaml.safe_load((root_dir / 'CITATION.cff').read_text())
     papers = {i['value'] for r in citation['references'] for i in r['identifiers']}
     assert papers == {f'arXiv:{n}' for n in ('2203.00859', '2210.06110', '2210.04216', '2302.04774',
-                                             '2011.14672', '1907.11346', '2211.13357')}
+                                             '2011.14672', '1907.11346', '2211.13357', '2012.09760',
+                                             '1908.10357')}
