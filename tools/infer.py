@@ -9,6 +9,7 @@ from pathlib import Path
 import mmpose_lift  # noqa: F401
 from mmpose_lift.apis import MeshInferencer, MissingWeightsError, PoseLiftInferencer
 from mmpose_lift.apis.command_line import one_line_errors, plain_messages, read_boxes
+from mmpose_lift.apis.heatmap_source import HEATMAPS
 from mmpose_lift.apis.inferencer import after_lifting
 from mmpose_lift.apis.mmpose_inferencer import kind_of_model
 from mmpose_lift.apis.progress import ShownStages
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   %(prog)s keypoints.npz --pose3d mixste_h36m --weights mixste.pth --picture
   %(prog)s walk.mp4 --pose3d hybrik_transformer_mix --weights hybrik.pth --video \\
       --formats json smpl gltf --body-model SMPL_NEUTRAL.npz
+  %(prog)s walk.mp4 --pose3d mpt_pretrain --weights mpt.pth --pose2d human --heatmaps drawn
 """
 
 
@@ -57,7 +59,8 @@ def parse_args():
                         help='run without trained weights (the result is noise)')
 
     video = parser.add_argument_group('videos and pictures')
-    video.add_argument('--pose2d', help="MMPose's 2D model; default: human, and none for bodies")
+    video.add_argument('--pose2d', help="MMPose's 2D model; default: human, none for bodies, and "
+                       'an HRNet for MPT that was only pre-trained')
     video.add_argument('--pose2d-weights', metavar='FILE')
     video.add_argument('--det-model', help="MMDetection's model, or whole_image; default: MMPose's")
     video.add_argument('--det-weights', metavar='FILE')
@@ -90,10 +93,13 @@ def parse_args():
                       help="SMPL (.npz or .pkl) instead of the config's, or stand_in")
     mesh.add_argument('--h36m-regressor', metavar='FILE',
                       help="regressor of Human3.6M's 17 joints for --body-model, where it has none")
-    mesh.add_argument('--root-depth', metavar='RULE', default='bones',
+    mesh.add_argument('--root-depth', metavar='RULE',
                       help='how far away people are: bones, box, or a RootNet (alias or config); '
-                      'default: bones')
+                      'default: bones. Not for MPT, which has a camera of its own')
     mesh.add_argument('--root-weights', metavar='FILE', help='checkpoint of the RootNet')
+    mesh.add_argument('--heatmaps', choices=list(HEATMAPS),
+                      help='what MPT that was only pre-trained sees: the heatmaps of the 2D '
+                      'network (default), or Gaussians drawn at the keypoints of any 2D model')
     mesh.add_argument('--shape-per-frame', action='store_true',
                       help="leave each frame its own shape instead of a person's mean")
 
@@ -110,8 +116,8 @@ def parse_args():
 # What only one kind of model has, by its option and what counts as not given.
 LIFTERS_ONLY = dict(input_stride=None, overlap=None, precision='float32', adaptive=False,
                     min_score=None, height=None, trajectory=False, ground=False)
-MESHES_ONLY = dict(body_model=None, h36m_regressor=None, root_depth='bones', root_weights=None,
-                   shape_per_frame=False)
+MESHES_ONLY = dict(body_model=None, h36m_regressor=None, root_depth=None, root_weights=None,
+                   heatmaps=None, shape_per_frame=False)
 # What only videos have.
 VIDEOS_ONLY = dict(smooth=None, shape_per_frame=False, adaptive=False, height=None,
                    trajectory=False, ground=False, rerun=False)
@@ -152,7 +158,8 @@ def build(args, mesh):
             body = dict(path=body, h36m_regressor=args.h36m_regressor)
         return MeshInferencer(args.pose3d, pose2d=args.pose2d, body_model=body,
                               batch_size=args.batch_size, root_depth=args.root_depth,
-                              root_weights=args.root_weights, focal=args.focal, **shared)
+                              root_weights=args.root_weights, focal=args.focal,
+                              heatmaps=args.heatmaps, **shared)
     options = {} if args.overlap is None else dict(overlap=args.overlap)
     return PoseLiftInferencer(args.pose3d, pose2d=args.pose2d or 'human', precision=args.precision,
                               input_stride=args.input_stride, **shared, **options)

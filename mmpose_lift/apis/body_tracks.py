@@ -10,14 +10,13 @@ from ..geometry.rotations import matrix_to_quaternion, quaternion_to_matrix, sle
 from ..geometry.skeletons import get_skeleton
 from ..io.video_poses import BodyTrack, PersonTrack
 from ..models.body import FoldedJoints
-from .mesh_predictor import Bodies
+from .body_networks import MIN_DEPTH, Bodies
 from .post_processing import SMOOTHERS
 
 __all__ = ['BodyPoser', 'continuous_quaternions', 'fill_bodies', 'one_shape',
            'smooth_bodies']
 
 CHUNK = 512  # frames posed at once [np]
-MIN_DEPTH = 0.05  # metres before the camera at which nearer joints are projected [np]
 
 
 def fill_bodies(bodies: Bodies, rows: np.ndarray, count: int) -> Bodies:

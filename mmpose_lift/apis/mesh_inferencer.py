@@ -31,7 +31,7 @@ class MeshInferencer:
     ('smpl', 'gltf', 'obj', 'bvh'). Nothing is carried from one call to the next.
 
     Args:
-        pose3d: Alias ('hybrik_transformer_mix'), config file, or config.
+        pose3d: Alias ('hybrik_transformer_mix', 'mpt_mix'), config file, or config.
         weights: Checkpoint file or address. Defaults to the published weights, where there are any.
         device: 'cpu', 'cuda', ... Defaults to the best there is.
         flip_test: Average with the mirrored picture. Defaults to what the config says.
@@ -39,10 +39,15 @@ class MeshInferencer:
         allow_random_weights: Run without trained weights.
         pose3d_weights: The same as ``weights``.
         pose2d: A 2D model (see :class:`PeopleEstimator`) whose joints help the tracker; or such an
-            object. None: the joints of the bodies do that.
+            object. None: the joints of the bodies do that. For an MPT that was only pre-trained
+            (``mpt_pretrain``) the 2D model whose heatmaps it sees, see
+            :class:`~mmpose_lift.apis.heatmap_source.HeatmapSource`; the default is an HRNet of
+            MMPose with published weights.
         pose2d_weights, det_model, det_weights, det_cat_ids, scope: 2D model and detector, see
             :class:`PeopleEstimator`; built when a picture is to be looked at without given boxes.
         body_model, root_depth, root_weights, focal: See :class:`MeshPredictor`.
+        heatmaps: For such an MPT: 'network' (default), or 'drawn' at the keypoints of a 2D model
+            without heatmaps.
 
     Attributes:
         predictor: The :class:`MeshPredictor` behind it.
@@ -63,8 +68,9 @@ class MeshInferencer:
                  pose2d: Union[None, str, PeopleEstimator] = None,
                  pose2d_weights: Optional[str] = None, det_model: Optional[str] = None,
                  det_weights: Optional[str] = None, det_cat_ids=0, scope: str = 'mmpose',
-                 body_model: Any = None, root_depth: Union[str, Path, Config] = 'bones',
-                 root_weights: Optional[str] = None, focal: Optional[float] = None) -> None:
+                 body_model: Any = None, root_depth: Union[None, str, Path, Config] = None,
+                 root_weights: Optional[str] = None, focal: Optional[float] = None,
+                 heatmaps: Optional[str] = None) -> None:
         self._people = None if pose2d is None or isinstance(pose2d, str) else pose2d
         self._detection = dict(det_model=det_model, det_weights=det_weights,
                                det_cat_ids=det_cat_ids, device=device,
@@ -73,12 +79,23 @@ class MeshInferencer:
         self.predictor = MeshPredictor(
             pose3d, one_of(weights, pose3d_weights), device, flip_test, batch_size,
             allow_random_weights, body_model, root_depth, root_weights, focal)
+        if self.predictor.sees_heatmaps:
+            if self._people is not None:
+                raise ValueError(f'pose2d: model {self.predictor.name!r} sees the heatmaps of a 2D '
+                                 f'model; give its name or config, found a {type(pose2d).__name__}')
+            options = dict(self._pose2d, heatmaps=heatmaps)
+            self.predictor.use_2d_model(**self._detection, **{
+                name: value for name, value in options.items() if value is not None})
+        elif heatmaps is not None:
+            self.predictor.use_2d_model(heatmaps=heatmaps)  # says that it has none
         self.name, self.model = self.predictor.name, self.predictor.model
         self.skeleton = self.predictor.skeleton
 
     @property
     def people(self) -> PeopleEstimator:
         """Detector, and 2D model where there is one, built at the first use."""
+        if self.predictor.sees_heatmaps:
+            return self.predictor.source
         if self._people is None:
             self._people = (PeopleDetector(**self._detection) if self._pose2d['pose2d'] is None
                             else PeopleEstimator(**self._pose2d, **self._detection))

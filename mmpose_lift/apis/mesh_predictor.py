@@ -4,7 +4,7 @@ import copy
 import zipfile
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -18,42 +18,31 @@ from mmpose.structures import PoseDataSample
 
 from ..geometry.skeletons import get_skeleton
 from ..geometry.trajectory import focal_from_fov
+from ..models.backbones import HeatmapInput
 from ..models.body import BodyModel, FoldedJoints
 from ..models.estimators import BodyMeshEstimator
-from ..models.heads import BaseMeshHead, RootNetHead
+from ..models.heads import RootNetHead
+from .body_networks import Bodies, Estimates, HeatmapSurfaces, body_network
 from .clip_lifter import MissingWeightsError, missing_weights_message, resolve_model
 from .command_line import load_weights
+from .heatmap_source import HeatmapSource
 
 __all__ = ['Bodies', 'MeshPredictor']
 
 ROOT_DEPTHS = ('bones', 'box')
 
 
-class Bodies(NamedTuple):
-    """The bodies of the n boxes of one picture.
-
-    Attributes:
-        betas: (n, S) float32 shape coefficients.
-        rotmats: (n, 24, 3, 3) float32 rotations relative to the parents, the first relative to the
-            camera.
-        roots: (n, 3) float32 metres, camera axes, joint 0.
-        keypoints: (n, 24, 3) float32 x, y in pixels and score, skeleton 'smpl'.
-    """
-    betas: np.ndarray
-    rotmats: np.ndarray
-    roots: np.ndarray
-    keypoints: np.ndarray
-
-
 class MeshPredictor:
     """A model of body meshes with its weights, for boxes of pictures.
+
+    An MPT that was only pre-trained sees the heatmaps of a 2D model, see :meth:`use_2d_model`.
 
     Cameras are pinholes with the principal point in the middle of the picture. The distance of a
     person is in proportion to the focal length; what is seen of pose and shape hardly depends on
     it.
 
     Args:
-        pose3d: Alias ('hybrik_transformer_mix'), config file, or config.
+        pose3d: Alias ('hybrik_transformer_mix', 'mpt_mix'), config file, or config.
         weights: Checkpoint file or address. Defaults to the published weights, where there are any.
         device: 'cpu', 'cuda', ... Defaults to the best there is.
         flip_test: Average with the mirrored picture. Defaults to what the config says.
@@ -63,9 +52,10 @@ class MeshPredictor:
             'stand_in', a dict, a ``BodyModel``. For a file, what the config says of its own and
             this does not (gender, number of betas) goes on to hold; the config's regressor only
             where the file has none.
-        root_depth: How far away people are: 'bones' (where the joints seen have the bone lengths of
-            the body), 'box' (where the crop would be 2 m wide), or a RootNet: its alias, config
-            file or config, with ``root_weights``.
+        root_depth: How far away people are: 'bones' (default: where the joints seen have the bone
+            lengths of the body), 'box' (where the crop would be 2 m wide), or a RootNet: its alias,
+            config file or config, with ``root_weights``. Not for MPT, whose own weak-perspective
+            camera says it.
         root_weights: Checkpoint of the RootNet.
         focal: Focal length in pixels. Default: that of a field of view of 55 degrees over the
             longer side of the picture, see
@@ -76,6 +66,7 @@ class MeshPredictor:
         model: The estimator.
         skeleton: Joints of the poses, Human3.6M's 17.
         body_model: The source of its body.
+        root_depth: What says how far away people are.
         random_weights: Whether the model, or its RootNet, runs untrained.
         runs: Whether it has weights, or is meant to run without.
 
@@ -90,7 +81,7 @@ class MeshPredictor:
     def __init__(self, pose3d: Union[str, Path, Config], weights: Optional[str] = None,
                  device: Optional[str] = None, flip_test: Optional[bool] = None,
                  batch_size: int = 16, allow_random_weights: bool = False, body_model: Any = None,
-                 root_depth: Union[str, Path, Config] = 'bones',
+                 root_depth: Union[None, str, Path, Config] = None,
                  root_weights: Optional[str] = None, focal: Optional[float] = None) -> None:
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
@@ -101,26 +92,21 @@ class MeshPredictor:
         self.name, self.model, self.runs = (self._loaded.name, self._loaded.model,
                                             self._loaded.runs)
         self.random_weights = self._loaded.random_weights
-        if not isinstance(self.model.head, BaseMeshHead):
-            raise ValueError(f'model {self.name!r} gives no bodies (its head is a '
-                             f'{type(self.model.head).__name__}); use hybrik_transformer_mix or '
-                             'the like')
-        self.body_model = _plain(self._loaded.head['body_model'])
-        self.root_depth, self._root_net = str(root_depth), None
-        if root_depth not in ROOT_DEPTHS:
-            self._root_net = _load(root_depth, root_weights, device, flip_test,
-                                   allow_random_weights)
-            self.root_depth = self._root_net.name
-            if not isinstance(self._root_net.model.head, RootNetHead):
+        root_net = None
+        if root_depth not in (None, *ROOT_DEPTHS):
+            root_net = _load(root_depth, root_weights, device, flip_test, allow_random_weights)
+            root_depth = root_net.name
+            if not isinstance(root_net.model.head, RootNetHead):
                 raise ValueError(f'root_depth: expected one of {", ".join(ROOT_DEPTHS)} or a '
-                                 f'RootNet, found the model {self.root_depth!r}')
-            self.runs &= self._root_net.runs
-            self.random_weights |= self._root_net.random_weights
+                                 f'RootNet, found the model {root_depth!r}')
+            self.runs &= root_net.runs
+            self.random_weights |= root_net.random_weights
         elif root_weights is not None:
             raise ValueError(f'root_weights: root_depth={root_depth!r} has no weights; give the '
                              'RootNet they are of')
-        self.model.test_cfg['root_depth'] = 'given' if self._root_net else root_depth
-        self.model.test_cfg['vertices'] = False  # they are made where they are asked for
+        self._network = body_network(self._loaded, root_depth, root_net)
+        self.root_depth = self._network.root_depth
+        self.body_model = _plain(self._loaded.head['body_model'])
 
     @property
     def body(self) -> BodyModel:
@@ -129,7 +115,33 @@ class MeshPredictor:
         Raises:
             FileNotFoundError: Its file is not there; the message says where to get it.
         """
-        return self.model.head.body_model.body
+        return self._network.body
+
+    @property
+    def sees_heatmaps(self) -> bool:
+        """Whether its input are the heatmaps of a 2D model."""
+        return isinstance(self._network, HeatmapSurfaces)
+
+    def use_2d_model(self, **options) -> None:
+        """Choose the 2D model of a model that sees heatmaps; without it, its default holds.
+
+        Args:
+            **options: Of :class:`~mmpose_lift.apis.heatmap_source.HeatmapSource`: ``pose2d``,
+                ``pose2d_weights``, ``heatmaps``, and those of its detector. Size, margin and sigma
+                are those of the training.
+
+        Raises:
+            ValueError: A model that sees pictures.
+        """
+        if not self.sees_heatmaps:
+            raise ValueError(f'model {self.name!r} sees pictures, not heatmaps; leave the options '
+                             f'of heatmaps out ({", ".join(options)})')
+        self._network.use_2d_model(**options)
+
+    @property
+    def source(self) -> Optional[HeatmapSource]:
+        """That 2D model, built at the first use; None where the model sees pictures."""
+        return self._network.source
 
     @cached_property
     def folded_joints(self) -> FoldedJoints:
@@ -142,10 +154,12 @@ class MeshPredictor:
         Raises:
             MissingWeightsError: The model, or its RootNet, has no weights.
             FileNotFoundError: The body model's file is not there.
+            ValueError, ConnectionError: The 2D model of a model that sees heatmaps, see
+                :class:`HeatmapSource`.
         """
         if not self.runs:
             raise MissingWeightsError(missing_weights_message(self.name))
-        self.body.require_h36m_regressor()
+        self._network.check_runs()
 
     def with_focal(self, focal: float) -> 'MeshPredictor':
         """The same models with another focal length, pixels."""
@@ -159,16 +173,21 @@ class MeshPredictor:
         width, height = image_size
         return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], np.float32)
 
-    @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> List[Bodies]:
-        """The bodies in boxes of pictures.
+        """The bodies in boxes of pictures; see :meth:`estimate`."""
+        return [found.bodies for found in self.estimate(images, boxes)]
+
+    @torch.inference_mode()
+    def estimate(self, images: Sequence[np.ndarray],
+                 boxes: Sequence[np.ndarray]) -> List[Estimates]:
+        """What is found in boxes of pictures.
 
         Args:
             images: (H, W, 3) uint8 BGR each, of any sizes.
             boxes: (n, 4 or more) x1, y1, x2, y2 in pixels for each picture.
 
         Returns:
-            What was found, for each picture.
+            Bodies, and what else is known of them, for each picture.
 
         Raises:
             MissingWeightsError, FileNotFoundError: As :meth:`check_runs`.
@@ -179,31 +198,13 @@ class MeshPredictor:
                       bbox_score=np.ones(1, np.float32),
                       camera_matrix=self.camera((image.shape[1], image.shape[0])))
                  for image, own in zip(images, boxes) for box in own]
-        found = [bodies for first in range(0, len(items), self.batch_size)
-                 for bodies in self._predict(items[first:first + self.batch_size])]
-        columns = [np.concatenate([np.empty((0, *shape), np.float32), *column]) for shape, column in
-                   zip(self._row_shapes(), zip(*found) if found else ((), ) * 4)]
-        if not all(np.isfinite(column).all() for column in columns):
-            raise ValueError(f'model {self.name!r} gives NaN or infinite values; is its checkpoint '
-                             'of a training that diverged?')
+        found = [self._network.none()] + [self._network(items[first:first + self.batch_size])
+                                          for first in range(0, len(items), self.batch_size)]
+        bodies, distances, keypoints = zip(*found)
+        columns = [np.concatenate(column) for column in (*zip(*bodies), distances, keypoints)]
         ends = np.cumsum([len(own) for own in boxes], dtype=int)
-        return [Bodies(*rows) for rows in zip(*(np.split(column, ends)[:-1]
-                                                for column in columns))]
-
-    def _row_shapes(self):
-        body = self.body
-        return (body.num_shapes, ), (body.num_joints, 3, 3), (3, ), (body.num_joints, 3)
-
-    def _predict(self, items: List[dict]) -> Iterator[Bodies]:
-        if self._root_net is not None:
-            roots = self._root_net.predict(items)
-            items = [dict(item, root=_array(sample.pred_instances.root)[0])
-                     for item, sample in zip(items, roots)]
-        for sample in self._loaded.predict(items):
-            found = sample.pred_instances
-            keypoints = np.concatenate([_array(found.keypoints),
-                                        _array(found.keypoint_scores)[..., None]], axis=-1)
-            yield Bodies(_array(found.betas), _array(found.rotmats), _array(found.root), keypoints)
+        pictures = zip(*(np.split(column, ends)[:-1] for column in columns))
+        return [Estimates(Bodies(*rows[:4]), *rows[4:]) for rows in pictures]
 
 
 def _load(pose3d, weights: Optional[str], device: Optional[str], flip_test: Optional[bool],
@@ -225,7 +226,8 @@ def _load(pose3d, weights: Optional[str], device: Optional[str], flip_test: Opti
         model.eval().to(device or get_device())
     except RuntimeError as error:
         raise ValueError(f'device {device!r}: {str(error).splitlines()[0]}') from error
-    return _Loaded(name, model, _test_pipeline(config, name), weights is None,
+    pipeline = None if isinstance(model.backbone, HeatmapInput) else _test_pipeline(config, name)
+    return _Loaded(name, model, pipeline, weights is None,
                    weights is not None or allow_random_weights, settings.head)
 
 
@@ -258,7 +260,7 @@ def _holds_regressor(path: Union[str, Path]) -> bool:
 class _Loaded(NamedTuple):
     name: str
     model: BodyMeshEstimator
-    pipeline: Compose
+    pipeline: Optional[Compose]  # None where the input are heatmaps
     random_weights: bool
     runs: bool
     head: dict  # its settings
@@ -289,8 +291,3 @@ def _checked_focal(focal: Optional[float]) -> Optional[float]:
 def _plain(source):
     """Without MMEngine's kind of dict."""
     return source.to_dict() if isinstance(source, ConfigDict) else source
-
-
-def _array(values) -> np.ndarray:
-    values = values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-    return values.astype(np.float32)

@@ -1,13 +1,15 @@
 """From a video to the bodies of its people: detect, body in every box, track, join and place."""
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 
 from ..io.frames import FrameSource
 from ..io.video_poses import PersonTrack, VideoPoses
+from .body_networks import Bodies, Estimates
 from .body_tracks import BodyPoser, fill_bodies, one_shape, smooth_bodies
-from .mesh_predictor import Bodies, MeshPredictor
+from .heatmap_source import HEATMAPS
+from .mesh_predictor import MeshPredictor
 from .people_2d import People, PeopleEstimator, check_boxes
 from .post_processing import SMOOTHERS
 from .progress import Stages
@@ -17,8 +19,8 @@ __all__ = ['MeshVideoInferencer']
 
 
 class _Found(People):
-    """People of a picture, with their ``bodies``."""
-    bodies: Bodies
+    """People of a picture, with the ``estimates`` of their bodies."""
+    estimates: Estimates
 
 
 class MeshVideoInferencer(VideoInferencer):
@@ -29,7 +31,7 @@ class MeshVideoInferencer(VideoInferencer):
 
     Args:
         predictor: The model of bodies.
-        people: Detector, and 2D model if there is one.
+        people: Detector, and 2D model if there is one; the predictor's own 2D model, if it has one.
         min_frames, max_gap, min_box_score, tracker: As :class:`VideoInferencer`.
         smooth: 'one-euro', 'savgol' or None.
         same_shape: Each person keeps the mean shape of its detections.
@@ -85,21 +87,21 @@ class MeshVideoInferencer(VideoInferencer):
 
     def _people(self, images: Sequence[np.ndarray], boxes: Optional[Sequence[np.ndarray]],
                 stages: Stages) -> List[_Found]:
-        if self.people.name is not None:
+        helped = self.people.name is not None and not self.lifter.sees_heatmaps
+        if helped:  # by a 2D model that only the tracker needs
             people = super()._people(images, boxes, stages)
+            boxes = [person.boxes for person in people]
         elif boxes is None:
             with stages.time('detector'):
                 boxes = self.people.detect(images)
         with stages.time('bodies'):
-            if self.people.name is not None:
-                bodies = self.lifter(images, [p.boxes for p in people])
-            else:
-                bodies = self.lifter(images, boxes)
-                people = [People(box[:, :4], box[:, 4], found.keypoints)
-                          for box, found in zip(boxes, bodies)]
+            estimates = self.lifter.estimate(images, boxes)
+        if not helped:
+            people = [People(box[:, :4], box[:, 4], found.keypoints)
+                      for box, found in zip(boxes, estimates)]
         self._latest = [_Found(*person) for person in people]
-        for found, own in zip(self._latest, bodies):
-            found.bodies = own
+        for found, own in zip(self._latest, estimates):
+            found.estimates = own
         return self._latest
 
     def _lift_tracks(self, tracks: List[PersonTrack], poses: VideoPoses, stages: Stages,
@@ -109,7 +111,7 @@ class MeshVideoInferencer(VideoInferencer):
         camera = self.lifter.camera(poses.image_size)
         poses.tracks, poses.focal = [], float(camera[0, 0])
         poses.body_model = self.lifter.body_model
-        poses.notes.update(self._notes(poses))
+        poses.notes.update(self._notes(poses, found.values()))
         poser = BodyPoser(self.lifter.folded_joints, camera)
         with stages.stage('joining', sum(map(len, tracks))) as advance, stages.time('joining'):
             for track in tracks:
@@ -126,18 +128,24 @@ class MeshVideoInferencer(VideoInferencer):
             people = found[track.first_frame + int(row)]
             # a body belongs to a box: the same box twice has the same body twice
             [place, *_] = np.flatnonzero((people.boxes == track.boxes[row]).all(axis=1))
-            seen.append([values[place] for values in people.bodies])
+            seen.append([values[place] for values in people.estimates.bodies])
         bodies = Bodies(*map(np.stack, zip(*seen)))
         if self.same_shape:
             bodies = one_shape(bodies)
         bodies = fill_bodies(bodies, rows, len(track))
         return bodies if self.smooth is None else smooth_bodies(bodies, self.smooth, **time)
 
-    def _notes(self, poses: VideoPoses) -> Dict[str, str]:
+    def _notes(self, poses: VideoPoses, found: Iterable[_Found]) -> Dict[str, str]:
         given = 'given' if self.lifter.focal else 'for an assumed field of view of 55 degrees'
         focal = self.lifter.camera(poses.image_size)[0, 0]
         notes = {'camera': f'focal length {focal:.6g} px {given}, principal point in the middle',
                  'root depth': self.lifter.root_depth}
+        distances = [people.estimates.distances for people in found]
+        if distances and np.isfinite(distance := np.concatenate(distances)).any():
+            notes['body'] = ('fitted to the surface of the network, mean distance '
+                             f'{1000 * distance.mean():.1f} mm')
+        if self.lifter.sees_heatmaps:
+            notes['heatmaps'] = HEATMAPS[self.lifter.source.heatmaps]
         if self.same_shape:
             notes['shape'] = 'the mean of each person'
         if self.smooth is not None:

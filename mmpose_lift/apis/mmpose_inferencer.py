@@ -56,7 +56,10 @@ class MMPoseInferencer(_MMPoseInferencer):
     (``images_are_frames=True`` makes them one video); ``webcam:ID`` comes live.
 
     A model of body meshes of this package (:class:`MeshInferencer`) goes the same way, but not with
-    cameras. It needs no 2D model; one that is given helps the tracker.
+    cameras. It needs no 2D model; one that is given helps the tracker. An MPT that was only
+    pre-trained (``mpt_pretrain``) sees the heatmaps of ``pose2d``: any top-down heatmap model of
+    MMPose, by default an HRNet (not 'human', which is an RTMPose and has none). With
+    ``heatmaps='drawn'`` it sees Gaussians at the keypoints of any top-down model.
 
     Args:
         pose2d, pose2d_weights, pose3d, pose3d_weights, device, scope, det_model, det_weights,

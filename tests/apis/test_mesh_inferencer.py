@@ -14,8 +14,9 @@ from mmpose_lift.apis import (
     MMPoseInferencer,
     Stages,
 )
+from mmpose_lift.apis.body_networks import Bodies, Estimates
 from mmpose_lift.apis.body_tracks import BodyPoser, fill_bodies, smooth_bodies
-from mmpose_lift.apis.mesh_predictor import Bodies, _body_source
+from mmpose_lift.apis.mesh_predictor import _body_source
 from mmpose_lift.apis.mmpose_inferencer import kind_of_model
 from mmpose_lift.geometry.rotations import axis_angle_to_matrix
 from mmpose_lift.io.body_surface import BodySurface
@@ -84,10 +85,11 @@ def knowing(network, truth, monkeypatch):
                 rows.append((track.body.betas[row], track.body.rotmats[row],
                              track.body.joints[row, 0], track.keypoints[row]))
             shapes = (10, ), (24, 3, 3), (3, ), (24, 3)
-            found.append(Bodies(*(np.array(column, np.float32).reshape(-1, *shape) for
-                                  shape, column in zip(shapes, zip(*rows) if rows else [()] * 4))))
+            bodies = Bodies(*(np.array(column, np.float32).reshape(-1, *shape) for
+                              shape, column in zip(shapes, zip(*rows) if rows else [()] * 4)))
+            found.append(Estimates(bodies, np.full(len(own), np.nan), bodies.keypoints))
         return found
-    monkeypatch.setattr(MeshPredictor, '__call__', predict)
+    monkeypatch.setattr(MeshPredictor, 'estimate', predict)
     return network
 
 
@@ -274,7 +276,7 @@ def test_root_net_gives_the_depth(config, body, truth):
         test_pipeline=config.test_pipeline))
     predictor = MeshPredictor(config, device='cpu', allow_random_weights=True, body_model=body,
                               focal=FOCAL, root_depth=root_net)
-    head = predictor._root_net.model.head
+    head = predictor._network.root_net.model.head
     with torch.no_grad():
         head.depth_layer.weight.zero_()
         head.depth_layer.bias.fill_(3.0)

@@ -19,6 +19,14 @@ from mmpose_lift.visualization import VideoWriter
 from tests.smpl_files import make_regressor, make_smpl
 
 FRAMES = 6
+PRETRAINED = dict(  # a small MPT that sees heatmaps
+    type='BodyMeshEstimator', backbone=dict(type='HeatmapInput', size=28),
+    data_preprocessor=dict(type='VirtualViewPreprocessor', body_model='stand_in', heatmap_size=28),
+    head=dict(
+        type='MPTHead', input_size=28, stem=dict(channels=(8, 8)), sizes=(6890, 431, 108),
+        upsampling='barycentric', cam_dims=8, body_model='stand_in',
+        transformer=dict(type='MeshTransformer', input_dims=(11, ), hidden_dims=(8, ),
+                         output_dims=(3, ), intermediate_dims=(8, ), num_layers=1, num_heads=2)))
 
 
 @pytest.fixture(scope='module')
@@ -72,6 +80,23 @@ def test_video_to_files(infer, given, tmp_path):
     assert motion.poses.shape == (6, 72) and motion.body_model == 'stand_in'
 
 
+def test_heatmaps_of_a_2d_model_go_in(infer, given, tmp_path):
+    Config(dict(model=PRETRAINED)).dump(given / 'mpt.py')
+    torch.manual_seed(0)
+    model = MeshInferencer(given / 'mpt.py', device='cpu', allow_random_weights=True).model
+    torch.save(dict(state_dict=model.state_dict()), given / 'mpt.pth')
+    options = ('--bboxes', given / 'boxes.json', '--formats', 'npz', 'smpl')
+    chosen = dict(pose3d='mpt.py', weights='mpt.pth')
+    out = infer(*options, '--out-dir', tmp_path, '--pose2d', 'rendered_human', '--heatmaps',
+                'drawn', **chosen)
+    assert '6 frames, 1 people' in out and (tmp_path / 'walk_person0_smpl.npz').is_file()
+    poses = read_npz(tmp_path / 'walk.npz')
+    assert poses.model_2d == 'rendered_human' and poses.skeleton_2d == 'coco'
+    assert poses.notes['heatmaps'] == 'drawn at the keypoints of the 2D model'
+    with pytest.raises(SystemExit, match="root_depth: model 'mpt' has a weak-perspective camera"):
+        infer(*options, '--root-depth', 'box', **chosen)
+
+
 def test_a_model_without_weights_says_so(infer, tmp_path):
     with pytest.raises(SystemExit, match='has no published weights'):
         infer('--out-dir', tmp_path, weights=None)
@@ -84,6 +109,7 @@ def test_a_model_without_weights_says_so(infer, tmp_path):
     (('--h36m-regressor', 'a.npy'), 'give the --body-model it is for'),
     (('--body-model', 'nowhere.npz'), 'nowhere.npz: no such file.*smpl.is.tue.mpg.de'),
     (('--root-depth', 'nowhere'), 'nowhere'),
+    (('--heatmaps', 'drawn'), "'small' sees pictures, not heatmaps"),
 ])
 def test_options_that_do_not_fit(infer, tmp_path, options, message):
     with pytest.raises(SystemExit, match=message):
