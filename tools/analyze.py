@@ -8,11 +8,18 @@ import numpy as np
 from mmengine.config import DictAction
 
 import mmpose_lift  # noqa: F401
-from mmpose_lift.apis import analysis, look_ahead, pose_analysis
+from mmpose_lift.apis import (
+    analysis,
+    look_ahead,
+    mesh_baseline,
+    pose_analysis,
+    pose_maps,
+    view_analysis,
+)
 from mmpose_lift.apis.adaptive_stride import MODES, AdaptiveInputStride
-from mmpose_lift.apis.command_line import load_config, one_line_errors
+from mmpose_lift.apis.command_line import load_config, one_line_errors, plain_messages
 from mmpose_lift.evaluation.velocity import velocity_bins
-from mmpose_lift.visualization import analysis_plots
+from mmpose_lift.visualization import analysis_plots, virtual_views
 
 EXAMPLES = """examples:
   %(prog)s poses configs/ampose_h36m.py latest.pth --clip WalkDog --count 6
@@ -22,23 +29,31 @@ EXAMPLES = """examples:
   %(prog)s velocity configs/uplift_upsample_h36m.py latest.pth --s-in 5 20 --out velocity
   %(prog)s stride configs/uplift_upsample_h36m.py latest.pth --clip WalkDog --threshold 0.5
   %(prog)s look-ahead configs/mixste_h36m.py latest.pth --look-ahead 0 1 5 --cameras 1
+  %(prog)s mean-mesh configs/mpt_pretrain.py --samples 2000
+  %(prog)s pose-maps configs/mpt_mix.py latest.pth --image person.jpg --out maps.png
+  %(prog)s virtual-views configs/mpt_pretrain.py latest.pth --sample 40 --ring ring.png
 """
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description='Figures and tables about a trained model. "poses" is for models that see '
-        'every frame (MixSTE, AMPose), "look-ahead" for all, the others for one that lifts '
-        'key-frames (Uplift and Upsample)',
+        'every frame (MixSTE, AMPose), "look-ahead" for all that lift, "mean-mesh" for body '
+        'meshes (it needs no checkpoint), "pose-maps" for MPT and 2D networks, '
+        '"virtual-views" for pre-training of MPT, the others for one that lifts key-frames '
+        '(Uplift and Upsample)',
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
 
-    def add(run, name, text, out, clip=True, load=analysis.load_lifter):
+    def add(run, name, text, out=None, clip=True, load=analysis.load_lifter,
+            checkpoint=None):
         sub = subjects.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run, load=load)
         sub.add_argument('config', help='config file')
-        sub.add_argument('checkpoint', help='checkpoint file or address')
-        sub.add_argument('--out', type=Path, default=Path(out), help='default: %(default)s')
+        if load is not None:
+            sub.add_argument('checkpoint', nargs=checkpoint, help='checkpoint file or address')
+        if out is not None:
+            sub.add_argument('--out', type=Path, default=Path(out), help='default: %(default)s')
         sub.add_argument('--device', help='default: the best there is')
         sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                          help='override settings of the config')
@@ -98,7 +113,35 @@ def parse_args():
     sub.add_argument('--s-in', type=int, nargs='+', default=[], help='input strides, for models '
                      'that see key-frames only; default: the smallest of the config')
     sub.add_argument('--cameras', type=int, help='cameras per clip, default: as in the config')
-    return parser.parse_args()
+
+    sub = add(score_mean_mesh, 'mean-mesh', 'what the mean mesh of the training samples scores as '
+              'the prediction for the whole test data set: what a network has to beat', clip=False,
+              load=None)
+    sub.add_argument('--samples', type=int, default=2000, help='training samples, at equal steps '
+                     'through the set, default: %(default)s')
+
+    sub = add(draw_pose_maps, 'pose-maps', 'the maps that the mesh head of MPT sees: heatmaps '
+              'drawn from motion, those of a 2D network or, after fine-tuning, "pose feature '
+              'maps"; also the heatmaps of a 2D network by itself', 'pose_maps.png', clip=False,
+              load=load_for_maps, checkpoint='?')
+    sub.add_argument('--samples', type=int, default=3, help='people at equal steps through the '
+                     'test data set, default: %(default)s')
+    sub.add_argument('--image', help='a picture instead of the test data set')
+    sub.add_argument('--bbox', type=float, nargs=4, metavar=('X1', 'Y1', 'X2', 'Y2'),
+                     help='of the person in --image, pixels; default: the whole picture')
+    sub = add(draw_virtual_views, 'virtual-views', 'a body of a pre-training config as virtual '
+              'cameras see it: mesh, heatmaps and, with a checkpoint, the mesh of the network',
+              'virtual_views.png', clip=False, load=view_analysis.VirtualViews, checkpoint='?')
+    sub.add_argument('--sample', type=int, default=0, help='frame of the test data set, default: '
+                     '%(default)s')
+    sub.add_argument('--views', default='8', help='1 to 8 cameras, or "unseen"; default: '
+                     '%(default)s')
+    sub.add_argument('--ring', type=Path, help='draw the cameras from above too, into this file')
+
+    args = parser.parse_args()
+    if args.subject == 'pose-maps' and args.bbox and not args.image:
+        parser.error('--bbox is of the person in --image, which is not given')
+    return args
 
 
 def open_clip(args, config):
@@ -184,11 +227,49 @@ def tabulate_look_ahead(args, config, lifter):
     print(f'wrote {args.out}')
 
 
+def score_mean_mesh(args, config, _):
+    baseline = mesh_baseline.MeanMeshBaseline(config, args.device)
+    means = {axes: baseline.mean_mesh(args.samples, axes) for axes in mesh_baseline.AXES}
+    scores = {axes: baseline.score(mean) for axes, mean in means.items()}
+    print(f'mean mesh of {means["camera"].num_samples} training samples, averaged in the axes of '
+          'the camera | of the body, turned to the camera')
+    for name in scores['camera']:
+        print(f'{name}: ' + ' | '.join(f'{scores[axes][name]:.2f}' for axes in mesh_baseline.AXES))
+
+
+def load_for_maps(config, checkpoint, device):
+    plain_messages()  # not the origin of every parameter
+    return pose_maps.load_model(config, checkpoint, device)
+
+
+def draw_pose_maps(args, config, model):
+    if args.image:
+        people = [pose_maps.picture_maps(config, model, args.image, args.bbox)]
+    else:
+        people = pose_maps.test_maps(config, model, args.samples)
+    pose_maps.write_pose_maps(args.out, people)
+    print(f'maps of {", ".join(person.name for person in people)}; wrote {args.out}')
+
+
+def draw_virtual_views(args, config, views):
+    seen = views.see(args.sample, int(args.views) if args.views.isdecimal() else args.views)
+    name = views.name(args.sample)
+    virtual_views.virtual_view_sheet(args.out, seen, views.body.faces.cpu().numpy(), name)
+    if args.ring is not None:
+        virtual_views.camera_ring_figure(args.ring)
+        print(f'wrote {args.ring}')
+    errors = ', '.join(f'{view.error:.0f}' for view in seen if view.error is not None)
+    print(f'{name}: {len(seen)} cameras'
+          + (f', mean distance of the vertices {errors} mm' if errors else '')
+          + f'; wrote {args.out}')
+
+
 def main():
     args = parse_args()
     with one_line_errors():
         config = load_config(args.config, args.cfg_options)
-        args.run(args, config, args.load(config, args.checkpoint, args.device))
+        model = args.load and args.load(config, args.checkpoint, args.device)
+        args.run(args, config, model)
 
 
 if __name__ == '__main__':

@@ -3,10 +3,10 @@
 
 import argparse
 
-from benchmarks import ampose, data, drawing, hybrik, metrics, mixste, uplift_upsample, video
+from benchmarks import ampose, data, drawing, hybrik, metrics, mixste, mpt, uplift_upsample, video
 
 SUBJECTS = dict(data=data, metrics=metrics, mixste=mixste, uplift_upsample=uplift_upsample,
-                ampose=ampose, hybrik=hybrik, drawing=drawing, video=video)
+                ampose=ampose, hybrik=hybrik, mpt=mpt, drawing=drawing, video=video)
 
 
 def main():

@@ -3,6 +3,7 @@
 
 from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmpose_lift  # noqa: F401  (registers the components, also for MMPose's own configs)
@@ -32,6 +33,9 @@ def main():
         if args.no_validate:
             config.val_cfg = config.val_dataloader = config.val_evaluator = None
         if args.amp:
+            if 'strategy' in config:
+                raise ValueError(f'--amp: the strategy of {args.config} brings its own mixed '
+                                 'precision; use --cfg-options strategy.autocast=bfloat16')
             if get_device() == 'cpu':
                 raise ValueError('--amp: MMEngine trains in mixed precision on accelerators only, '
                                  'and this machine shows none; leave it out')
@@ -46,8 +50,9 @@ def main():
             config.resume = True
             config.load_from = (latest_checkpoint(config.work_dir) if args.resume == 'auto' else
                                 args.resume)
-        runner = Runner.from_cfg(config)
-        if args.resume is not None:
+        # runner_type: MMEngine's flexible runner, whose strategy resumes by itself
+        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+        if args.resume is not None and isinstance(runner, Runner):
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             state = load_weights(model, config.load_from)
             if 'optimizer' not in state or 'meta' not in state:

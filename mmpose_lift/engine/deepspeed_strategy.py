@@ -26,9 +26,9 @@ _AUTOCAST_DTYPES = ('bfloat16', 'float16')
 class OptionalDeepSpeed(DeepSpeedStrategy):
     """MMEngine's strategy, also on CPUs and for one process without launcher, with clear errors.
 
-    Weights stay float32, as in plain mixed precision: DeepSpeed's ``fp16`` and ``bf16`` would turn
-    the body model and the points it is given into half precision, which moves vertices by
-    millimetres.
+    Weights stay float32, as in plain mixed precision. DeepSpeed's ``fp16`` and ``bf16`` are not
+    offered: they keep all weights in half precision, and the mesh head computes its up-sampling and
+    camera in float32.
 
     Checkpoints are folders that ``--resume`` goes on from; ``CheckpointHook(save_optimizer=False)``
     writes plain weights for evaluation instead.
