@@ -64,7 +64,7 @@ def main():
     say = Console().print
     start = time.perf_counter()
 
-    say('[bold]1/6 training[/] a small MixSTE on procedural motion (synthetic, made up here)')
+    say('[bold]1/7 training[/] a small MixSTE on procedural motion (synthetic, made up here)')
     config = load_config(str(CONFIG))
     config.work_dir = str(args.out_dir / 'work_dir')
     config.log_level = 'WARNING'
@@ -75,17 +75,17 @@ def main():
     trained = runner.test()['MPJPE']
     checkpoint = Path(config.work_dir) / f'epoch_{config.train_cfg.max_epochs}.pth'
 
-    say('[bold]2/6 testing[/] the saved checkpoint with tools/test.py')
+    say('[bold]2/7 testing[/] the saved checkpoint with tools/test.py')
     metrics = test(checkpoint, args.out_dir)
     if abs(metrics['MPJPE'] - trained) > 1e-3:
         sys.exit(f'error: the checkpoint tests to {metrics["MPJPE"]:.3f} mm, the model in memory '
                  f'to {trained:.3f} mm')
 
-    say('[bold]3/6 lifting[/] a clip that the training did not see')
+    say('[bold]3/7 lifting[/] a clip that the training did not see')
     lifted, truth, up = lift(checkpoint, args.out_dir)
     error = 1000 * float(mpjpe(lifted['keypoints_3d'], truth))
 
-    say('[bold]4/6 drawing[/] it')
+    say('[bold]4/7 drawing[/] it')
     picture, video = args.out_dir / 'lifted.png', args.out_dir / 'lifted.mp4'
     common = dict(fps=lifted['fps'], up=up, caption='synthetic motion')
     write_skeleton_picture(picture, lifted['keypoints_3d'], lifted['keypoints_2d'], **common)
@@ -93,12 +93,18 @@ def main():
                          image_size=lifted['image_size'], labels=['lifted', 'ground truth'],
                          **common)
 
-    say('[bold]5/6 a video[/] of two people, rendered here: boxes, 2D poses, tracks, 3D poses')
+    say('[bold]5/7 a video[/] of two people, rendered here: boxes, 2D poses, tracks, 3D poses')
     scene, source, boxes = render_video(args.out_dir)
     video_3d, found = lift_video(scene, source, boxes, checkpoint, args.out_dir)
 
-    say('[bold]6/6 bodies[/] of the same people, by a small HybrIK-Transformer of this package')
-    video_bodies, bodies = bodies_of_video(scene, source, boxes, args.out_dir)
+    say('[bold]6/7 bodies[/] of the same people, by a small HybrIK-Transformer of this package')
+    video_bodies, bodies = bodies_of_video(
+        'hybrik_transformer_rendered', scene, source, boxes, args.out_dir / 'two_people_bodies')
+
+    say('[bold]7/7 bodies again[/], from heatmaps, by a small MPT that learned from motion alone')
+    video_meshes, meshes = bodies_of_video(
+        'mpt_cmu', scene, source, boxes, args.out_dir / 'two_people_heatmaps',
+        pose2d='rendered_human')
 
     say(f'\nMPJPE on unseen synthetic clips: untrained {untrained:.1f} mm, trained '
         f'{trained:.1f} mm ({untrained / trained:.1f}x lower); from the saved checkpoint '
@@ -109,6 +115,8 @@ def main():
         f'joints {found.floor:.0f} mm); look at {video_3d}')
     say(f'their bodies: {bodies.millimetres:.0f} mm in 3D, {bodies.aligned:.0f} mm after '
         f'alignment; look at {video_bodies}')
+    say(f'from heatmaps: {meshes.millimetres:.0f} mm, {meshes.aligned:.0f} mm after alignment; '
+        f'look at {video_meshes}')
     say(f'{time.perf_counter() - start:.0f} s in all')
 
 
@@ -158,13 +166,13 @@ def lift_video(scene, source, boxes, checkpoint, out_dir):
     return target, compare(poses, scene, inferencer.lifter)
 
 
-def bodies_of_video(scene, source, boxes, out_dir):
+def bodies_of_video(model, scene, source, boxes, out, **options):
     """Body parameters of everybody in the video, drawn over it and written for Blender."""
-    target = out_dir / 'two_people_bodies.mp4'
+    target = out.with_suffix('.mp4')
     with ShownStages() as stages:
-        inferencer = MeshInferencer('hybrik_transformer_rendered', focal=scene.focal)
+        inferencer = MeshInferencer(model, focal=scene.focal, **options)
         poses = inferencer.video(source, bboxes=boxes, smooth='one-euro', stages=stages)
-        write_video_poses(poses, out_dir, 'two_people_bodies', ['smpl', 'gltf'])
+        write_video_poses(poses, out.parent, out.name, ['smpl', 'gltf'])
         with open_frames(source) as frames:
             write_people_video(poses, target, frames, stages=stages, scene_type=MeshScene)
     errors = []

@@ -188,12 +188,24 @@ def test_queries_are_masked_in_training_only():
 
 def test_barycentric_upsampling_is_that_of_the_mesh():
     head = make_head(upsampling='barycentric').eval()
-    assert head.upsample is None
+    assert not list(head.upsample.parameters())
     with torch.no_grad():
         outputs = head(heatmaps())
     coarse = outputs['pred_vertices_sub2']
     torch.testing.assert_close(outputs['pred_vertices_full'],
                                coarse[:, np.arange(60) % 30 % 12], rtol=0, atol=0)
+
+
+def test_each_step_of_the_upsampling_has_its_kind():
+    head = make_head(upsampling=('learned', 'barycentric')).eval()
+    assert [type(layer) for layer in head.upsample] == [torch.nn.Linear, torch.nn.Identity]
+    with torch.no_grad():
+        outputs = head(heatmaps())
+    middle = head.upsample[0](outputs['pred_vertices_sub2'].mT).mT
+    torch.testing.assert_close(outputs['pred_vertices_sub'], middle)
+    torch.testing.assert_close(outputs['pred_vertices_full'], middle[:, np.arange(60) % 30])
+    with pytest.raises(ValueError, match='one for each of the 2 steps'):
+        make_head(upsampling=('learned', ))
 
 
 def test_the_target_is_the_posed_body_where_it_has_a_weight():

@@ -186,9 +186,13 @@ class MeshSampling(nn.Module):
     def up(self, coarse: Tensor) -> List[Tensor]:
         """The coarsest mesh (..., sizes[-1], 3) and all finer ones, the full mesh last."""
         meshes = [coarse]
-        for matrix in reversed(self._up):
-            meshes.append(matrix(meshes[-1]))
+        for step in range(len(self._up)):
+            meshes.append(self.up_step(meshes[-1], step))
         return meshes
+
+    def up_step(self, mesh: Tensor, step: int) -> Tensor:
+        """The next finer mesh; step 0 starts from the coarsest."""
+        return self._up[-1 - step](mesh)
 
 
 class LazyMeshSampling(nn.Module):

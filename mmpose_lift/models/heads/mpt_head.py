@@ -70,7 +70,7 @@ class MPTHead(BaseHead):
             made without the files of the body.
         upsampling: 'learned': a linear layer over the vertices per step, as published.
             'barycentric': the fixed way back of the mesh sampling, which has nothing to learn and
-            suits little data [np].
+            suits little data [np]. Or one of them for each step, coarse to fine.
         cam_dims: Hidden width of the camera.
         query_mask_ratio: METRO's masked vertex modelling: in training, up to this share of the
             joint queries and of the vertex queries is replaced by 0.01.
@@ -90,17 +90,16 @@ class MPTHead(BaseHead):
                  grid_size: Union[int, Sequence[int]] = 7,
                  transformer: dict = dict(type='MeshTransformer'),  # noqa: B006
                  body_model: Any = 'stand_in', mesh_sampling: Any = None,
-                 sizes: Sequence[int] = (6890, 1723, 431), upsampling: str = 'learned',
+                 sizes: Sequence[int] = (6890, 1723, 431),
+                 upsampling: Union[str, Sequence[str]] = 'learned',
                  cam_dims: int = 250, query_mask_ratio: float = 0., masking: Config = None,
                  loss: dict = dict(type='MPTLoss'), decoder: Config = None,  # noqa: B006
                  init_cfg: Optional[Union[dict, list]] = None) -> None:
         super().__init__(init_cfg)
-        for name, value, known in (('tokens', tokens, _TOKENS),
-                                   ('upsampling', upsampling, _UPSAMPLINGS)):
-            if value not in known:
-                raise ValueError(f'MPTHead: expected {name} to be one of {", ".join(known)}, found '
-                                 f'{value!r}')
-        self.tokens, self.upsampling, self.sizes = tokens, upsampling, tuple(sizes)
+        if tokens not in _TOKENS:
+            raise ValueError(f'MPTHead: expected tokens to be one of {", ".join(_TOKENS)}, found '
+                             f'{tokens!r}')
+        self.tokens, self.sizes = tokens, tuple(sizes)
         self.query_mask_ratio = check_ratio('MPTHead: query_mask_ratio', query_mask_ratio)
         self.decoder = None if decoder is None else KEYPOINT_CODECS.build(decoder)
         self.crop_size = input_size if decoder is None else self.decoder.input_size
@@ -112,10 +111,7 @@ class MPTHead(BaseHead):
             in_channels, **stem, input_size=input_size, grid_size=self.grid_size[0])
         self.transformer = MODELS.build(transformer)
         self._make_projections(self.stem.out_channels if self.stem else in_channels)
-        coarse_to_fine = self.sizes[::-1]
-        self.upsample = nn.ModuleList(
-            nn.Linear(*pair) for pair in zip(coarse_to_fine, coarse_to_fine[1:])
-        ) if upsampling == 'learned' else None
+        self.upsample = self._upsampling_layers(upsampling)
         self.cam_fc1 = nn.Linear(3, 1)
         self.cam_fc2 = nn.Linear(self.sizes[-1], cam_dims)
         self.cam_fc3 = nn.Linear(cam_dims, 3)
@@ -124,6 +120,17 @@ class MPTHead(BaseHead):
             dict(sizes=self.sizes[1:]) if mesh_sampling is None else mesh_sampling, self.body_model)
         self.loss_module = MODELS.build(loss)
         self._templates: Dict[torch.device, Tensor] = {}
+
+    def _upsampling_layers(self, upsampling: Union[str, Sequence[str]]) -> nn.ModuleList:
+        """A layer for each step, coarse to fine; ``nn.Identity`` where the way back is fixed."""
+        steps = list(zip(self.sizes[::-1], self.sizes[-2::-1]))
+        kinds = [upsampling] * len(steps) if isinstance(upsampling, str) else list(upsampling)
+        if len(kinds) != len(steps) or not set(kinds) <= set(_UPSAMPLINGS):
+            raise ValueError(
+                f'MPTHead: expected upsampling to be one of {", ".join(_UPSAMPLINGS)}, or one for '
+                f'each of the {len(steps)} steps, found {upsampling!r}')
+        return nn.ModuleList(nn.Linear(*step) if kind == 'learned' else nn.Identity()
+                             for kind, step in zip(kinds, steps))
 
     def _make_projections(self, grid_width: int) -> None:
         """Layers from the grid to the features of the tokens."""
@@ -216,11 +223,12 @@ class MPTHead(BaseHead):
 
     def _upsample(self, coarse: Tensor) -> List[Tensor]:
         """Meshes (B, V, 3), the coarse one first."""
-        if self.upsampling == 'barycentric':
-            return self._sampling(coarse).up(coarse)
         levels = [coarse]
-        for layer in self.upsample:
-            levels.append(layer(levels[-1].mT).mT)
+        for step, layer in enumerate(self.upsample):
+            if isinstance(layer, nn.Identity):
+                levels.append(self._sampling(coarse).up_step(levels[-1], step))
+            else:
+                levels.append(layer(levels[-1].mT).mT)
         return levels
 
     def _template(self, like: Tensor) -> Tensor:

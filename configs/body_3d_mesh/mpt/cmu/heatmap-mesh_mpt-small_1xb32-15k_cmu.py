@@ -7,7 +7,7 @@ here.
 
 _base_ = ['./heatmap-mesh_mpt-small_1xb32-2k_cmu.py']
 
-model = dict(data_preprocessor=dict(sigma=(1., 2.5), jitter=0.4, noise=0.02, shift=0.04))
+model = dict(data_preprocessor=dict(sigma=(1., 3.), jitter=0.7, noise=0.02, shift=0.04))
 train_dataloader = dict(dataset=dict(views=8))
 steps = 15000
 train_cfg = dict(max_iters=steps, val_interval=steps)

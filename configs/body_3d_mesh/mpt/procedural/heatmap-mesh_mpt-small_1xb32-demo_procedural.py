@@ -2,9 +2,9 @@
 
 _base_ = ['../cmu/heatmap-mesh_mpt-small_1xb32-2k_cmu.py']
 
-motion = dict(_delete_=True, type='BodyMotionDataset', procedural=3000, betas='random')
-train_dataloader = dict(dataset=dict(seed=0, views=4, **motion))
-val_dataloader = dict(dataset=dict(seed=1, num_samples=100, views='unseen', test_mode=True,
+motion = dict(_delete_=True, type='BodyMotionDataset', betas='random')
+train_dataloader = dict(dataset=dict(procedural=3000, seed=0, views=4, **motion))
+val_dataloader = dict(dataset=dict(procedural=200, seed=1, views='unseen', test_mode=True,
                                    **motion))
 test_dataloader = val_dataloader
 steps = 300
