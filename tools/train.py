@@ -36,6 +36,10 @@ def main():
             if 'strategy' in config:
                 raise ValueError(f'--amp: the strategy of {args.config} brings its own mixed '
                                  'precision; use --cfg-options strategy.autocast=bfloat16')
+            if any(hook.type == 'BFloat16Hook' for hook in config.get('custom_hooks', [])):
+                raise ValueError(f'--amp: {args.config} trains in mixed precision already, by its '
+                                 'BFloat16Hook; leave --amp out, or take the hook out of '
+                                 'custom_hooks')
             if get_device() == 'cpu':
                 raise ValueError('--amp: MMEngine trains in mixed precision on accelerators only, '
                                  'and this machine shows none; leave it out')

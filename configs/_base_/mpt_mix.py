@@ -46,6 +46,7 @@ custom_hooks = [
     dict(
         type='CheckedLoadHook',
         new=['backbone.', 'neck.'],
+        left=['head.masking.'],  # a learned fill of the pre-training
         advice='load_from must be a checkpoint of the pre-training (configs/mpt_pretrain.py), or '
         'None to start without'),
 ]
@@ -91,7 +92,9 @@ mpi_inf_3dhp_train = dict(
     ann_file='annotation_mpi_inf_3dhp_train.json',
     data_prefix=dict(img='mpi_inf_3dhp_train_set/'),
     pipeline=tight + encode)
-# for the last stage, on 3DPW alone (as loaders, to put in place of those below)
+# For the last stage, on 3DPW alone (as loaders, to put in place of those below). The true meshes of
+# its tests are those of men and women: annotations with the gender, as tools/prepare_data.py 3dpw
+# makes them.
 pw3d_train = dict(dataset=dict(
     _delete_=True,
     type='BodyMeshDataset',
@@ -114,7 +117,7 @@ pw3d_test = dict(dataset=dict(
     type='BodyMeshDataset',
     layout='3dpw',
     data_root='data/pw3d/',
-    ann_file='json/3DPW_test_new.json',
+    ann_file='json/3DPW_test_gendered.json',
     data_prefix=dict(img='imageFiles/'),
     pipeline=test_pipeline,
     test_mode=True))

@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS
 
 from ..geometry.camera_ring import virtual_cameras
-from ..geometry.cameras import Camera
+from ..geometry.cameras import CAMERA_SHAPES, Camera
 from ..geometry.skeletons import get_skeleton
 from ..geometry.torch_rotations import axis_angle_to_matrix
 from ..models.body import BodyModel
@@ -115,8 +115,7 @@ class VirtualViews:
 
 def _through(found: dict, camera: Camera) -> dict:
     """A sample as another camera sees it."""
-    arrays = {name: np.asarray(getattr(camera, name), np.float32) for name in (
-        'rotation', 'position', 'focal', 'center', 'radial', 'tangential')}
+    arrays = {name: np.asarray(getattr(camera, name), np.float32) for name in CAMERA_SHAPES}
     sample = deepcopy(found['data_samples'])
     sample.set_metainfo(dict(camera=camera.name))
     return dict(inputs={**found['inputs'], **arrays}, data_samples=sample)

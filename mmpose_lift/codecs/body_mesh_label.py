@@ -68,9 +68,19 @@ class BodyMeshLabel(BaseKeypointCodec):
             ``target_theta`` (1, 96) quaternions w, x, y, z; ``target_beta`` (1, 10);
             ``target_twist`` (1, 23, 2); and their weights. ``gt_*`` as in the metrics: metres,
             joints of 'h36m', matrices. Empty where ``joints`` is None.
+
+        Raises:
+            ValueError: ``joints`` without the other labels.
         """
         if joints is None:
             return {}
+        needed = dict(joints_valid=joints_valid, h36m_joints=h36m_joints, h36m_valid=h36m_valid,
+                      betas=betas, poses=poses, twists=twists, twists_valid=twists_valid)
+        missing = [name for name, label in needed.items() if label is None]
+        if missing:
+            raise ValueError(f'{type(self).__name__}: the sample has joints but no '
+                             f'{", ".join(missing)}; give zeros with a validity of 0 for what is '
+                             'not known, as BodyMeshDataset does')
         relative, valid = _relative(joints, joints_valid)
         relative_17, valid_17 = _relative(h36m_joints, h36m_valid)
         rotmats = axis_angle_to_matrix(poses).astype(np.float32)

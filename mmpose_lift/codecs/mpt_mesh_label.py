@@ -66,15 +66,17 @@ class MPTMeshLabel(BodyMeshLabel):
             is None.
 
         Raises:
-            ValueError: Labels without ``trans_inv``.
+            ValueError: Labels without ``trans_inv``, or only a part of them.
         """
         truth = super().encode(keypoints, keypoints_visible, joints=joints,
                                h36m_joints=h36m_joints, h36m_valid=h36m_valid, **labels)
         if not truth:
             return {}
-        if trans_inv is None:
-            raise ValueError('MPTMeshLabel: the sample has no trans_inv (crop to image pixels); '
-                             'put MeshAffine before GenerateTarget')
+        if trans_inv is None or camera_matrix is None:
+            name = ('camera_matrix' if camera_matrix is None else
+                    'trans_inv (crop to image pixels)')
+            raise ValueError(f'MPTMeshLabel: the sample has no {name}; put MeshAffine before '
+                             'GenerateTarget, and give it the camera_matrix')
         turn = _crop_rotation(trans_inv)
         rotmats = truth['gt_rotmats'].copy()
         rotmats[:, 0] = turn @ rotmats[:, 0]

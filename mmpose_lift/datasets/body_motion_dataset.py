@@ -15,18 +15,17 @@ from mmpose.registry import DATASETS
 from mmpose.structures import PoseDataSample
 
 from ..geometry.camera_ring import virtual_cameras
+from ..geometry.cameras import CAMERA_SHAPES
 from ..geometry.skeletons import get_skeleton
-from ..io.body_motion import BodyMotion, read_body_motion
+from ..io.body_motion import FRAME_RATES, BodyMotion, read_body_motion
 from ..io.restricted_pickle import load_npz
 from .store_skeletons import skeleton_metainfo
 from .synthetic_motion import synthetic_clips
 
-_RATES = ('mocap_framerate', 'mocap_frame_rate', 'fps')
 _FILES_PER_MESSAGE = 1000
 _ROUNDING = 1e-6  # of a frame: a product that ends just below a whole number is that number
 _CLIP_FRAMES, _FRAME_STEP, _CLIP_FPS = 60, 2, 10  # [np] procedural: clips of 6 s, 5 poses a second
 _MAX_BETA = 2.0  # [np] random coefficients end there, as those of rendered people
-_CAMERA_ARRAYS = ('rotation', 'position', 'focal', 'center', 'radial', 'tangential')
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class BodyMotionDataset(BaseDataset):
         self.procedural, self.num_samples, self.interval = procedural, num_samples, interval
         self.cameras = virtual_cameras(views)
         self._views = [{name: getattr(camera, name).astype(np.float32)
-                        for name in _CAMERA_ARRAYS} for camera in self.cameras]
+                        for name in CAMERA_SHAPES} for camera in self.cameras]
         self.all_views = all_views
         self.random_betas = betas == 'random'
         self.betas_std, self.num_betas, self.seed = float(betas_std), num_betas, seed
@@ -287,7 +286,7 @@ def _length_and_rate(path: Path) -> Optional[Tuple[int, float]]:
                 read_header = (np.lib.format.read_array_header_1_0 if version[0] == 1
                                else np.lib.format.read_array_header_2_0)
                 (length, _), _, _ = read_header(member)
-        rate = next(name for name in _RATES if f'{name}.npy' in names)
+        rate = next(name for name in FRAME_RATES if f'{name}.npy' in names)
         fps = float(load_npz(path, [rate])[rate])
         if length > 0 and np.isfinite(fps) and fps > 0:
             return length, fps

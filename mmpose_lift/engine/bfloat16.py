@@ -1,4 +1,4 @@
-"""Training of 2D models in bfloat16 on CPUs, where MMEngine's mixed precision does not run."""
+"""Training in bfloat16 on any device; MMEngine's mixed precision does not run on CPUs."""
 
 import functools
 
@@ -16,7 +16,8 @@ class BFloat16Hook(Hook):
 
     Weights, gradients, losses and updates stay float32, and evaluation is not changed. bfloat16 has
     the range of float32, so losses need no scaling. On a CPU with bfloat16 instructions a small
-    ResNet trains in about half the time; on others it takes longer, so leave the hook out there.
+    ResNet trains in about half the time. Devices without them take longer (CPUs) or are refused by
+    PyTorch (old GPUs): leave the hook out there, ``--cfg-options custom_hooks=[]`` for example.
     """
 
     def before_train(self, runner: Runner) -> None:

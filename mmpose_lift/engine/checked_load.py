@@ -22,13 +22,14 @@ class CheckedLoadHook(Hook):
     Args:
         advice: What to do where the checkpoint does not fit; the end of the message.
         new: Beginnings of names that a checkpoint need not have, parts that start anew.
+        left: Beginnings of names that the model need not have, parts that are left behind.
     """
 
     priority = 'VERY_LOW'  # after hooks that change the checkpoint, as the average of weights does
 
-    def __init__(self, advice: str = '', new: Sequence[str] = ()):
+    def __init__(self, advice: str = '', new: Sequence[str] = (), left: Sequence[str] = ()):
         self.advice = advice
-        self.new = tuple(new)
+        self.new, self.left = tuple(new), tuple(left)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes.
@@ -45,6 +46,8 @@ class CheckedLoadHook(Hook):
         if self.new:
             expected = {k: shape for k, shape in expected.items()
                         if k in found or not k.startswith(self.new)}
+        if self.left:
+            found = {k: v for k, v in found.items() if k in expected or not k.startswith(self.left)}
         where = str(getattr(runner, '_load_from', None) or 'the checkpoint')
         try:
             check_shapes(expected, found, type(model).__name__, where)

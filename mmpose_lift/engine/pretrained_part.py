@@ -1,5 +1,7 @@
 """Weights of a part of a model from a part of another one's checkpoint, all of them or none."""
 
+from urllib.error import URLError
+
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
@@ -30,11 +32,18 @@ class PretrainedPart:
 
         Raises:
             FileNotFoundError: There is no such file.
+            ConnectionError: The address cannot be reached.
             ValueError: Nothing has that prefix, or parameters are missing, unexpected or of another
                 shape (named).
         """
         where = f'{self.checkpoint}, {self.prefix}*'
-        content = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        try:
+            content = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        except URLError as error:
+            raise ConnectionError(
+                f'init_cfg: {self.checkpoint} cannot be fetched ({error.reason}); fetch it on '
+                'another machine and give the file as checkpoint of init_cfg, or leave the weights '
+                'out with init_cfg=None') from error
         state = content.get('state_dict', content)
         found = {key[len(self.prefix):]: value for key, value in state.items()
                  if key.startswith(self.prefix) and isinstance(value, Tensor)}

@@ -11,8 +11,8 @@ import torch
 
 from .rotations import quaternion_to_matrix
 
-__all__ = ['Camera', 'camera_to_world', 'denormalize_screen', 'h36m_camera', 'h36m_cameras',
-           'normalize_screen', 'project_points', 'world_to_camera']
+__all__ = ['CAMERA_SHAPES', 'Camera', 'camera_to_world', 'denormalize_screen', 'h36m_camera',
+           'h36m_cameras', 'normalize_screen', 'project_points', 'world_to_camera']
 
 
 def _like(parameter, points):
@@ -123,7 +123,8 @@ def denormalize_screen(xy, width, height):
     return stack([(xy[..., 0] + 1) * w / 2, (xy[..., 1] + h / w) * w / 2], -1)
 
 
-_SHAPES = dict(focal=(2,), center=(2,), radial=(3,), tangential=(2,), rotation=(3, 3),
+# the arrays of a camera
+CAMERA_SHAPES = dict(focal=(2,), center=(2,), radial=(3,), tangential=(2,), rotation=(3, 3),
                position=(3,))
 
 
@@ -151,7 +152,7 @@ class Camera:
     position: np.ndarray
 
     def __post_init__(self):
-        for key, shape in _SHAPES.items():
+        for key, shape in CAMERA_SHAPES.items():
             value = np.array(getattr(self, key), dtype=np.float64)
             if value.size == np.prod(shape):
                 value = value.reshape(shape)
@@ -199,7 +200,7 @@ class Camera:
 
     def to_dict(self) -> dict:
         """Plain lists and numbers, for json."""
-        return {f.name: getattr(self, f.name).tolist() if f.name in _SHAPES
+        return {f.name: getattr(self, f.name).tolist() if f.name in CAMERA_SHAPES
                 else getattr(self, f.name) for f in fields(self)}
 
     @classmethod

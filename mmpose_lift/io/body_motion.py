@@ -20,12 +20,13 @@ from .body_model_file import GENDERS
 from .readers.recording import require_file
 from .restricted_pickle import load_npz
 
-__all__ = ['BodyMotion', 'read_body_motion', 'write_body_motion']
+__all__ = ['FRAME_RATES', 'BodyMotion', 'read_body_motion', 'write_body_motion']
 
 NUM_JOINTS = 24
 _SMPLH_JOINTS = 52  # the first 22 are SMPL's; SMPL's two hands are joints of the fingers there
 _SHARED_JOINTS = 22
-_RATES = ('mocap_framerate', 'mocap_frame_rate', 'fps')  # the second in files of AMASS's stage II
+# names of the frame rate; the second in files of AMASS's stage II
+FRAME_RATES = ('mocap_framerate', 'mocap_frame_rate', 'fps')
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def read_body_motion(path: Union[str, Path]) -> BodyMotion:
                          'expected poses, betas, trans, mocap_framerate and gender; give a file '
                          'of a motion, in AMASS <name>_poses.npz')
     missing = [name for name in ('betas', 'trans', 'gender') if name not in arrays]
-    rates = [name for name in _RATES if name in arrays]
+    rates = [name for name in FRAME_RATES if name in arrays]
     if not rates:
-        missing.append(' or '.join(_RATES))
+        missing.append(' or '.join(FRAME_RATES))
     if missing:
         raise ValueError(f'{path}: poses without {", ".join(missing)} (it holds '
                          f'{", ".join(sorted(arrays))}); is it a motion in the layout of AMASS?')

@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ..geometry.cameras import project_points
+from ..geometry.cameras import CAMERA_SHAPES, project_points
 from ..geometry.skeletons import get_skeleton, joint_map
 from ..geometry.torch_rotations import axis_angle_to_matrix
 from .body import BodyModel, LazyBodyModel
@@ -20,8 +20,6 @@ __all__ = ['VirtualViewPreprocessor']
 
 _H36M = get_skeleton('h36m')
 _LSP_14 = list(joint_map('h36m', 'lsp_14'))
-_CAMERA = dict(rotation=(3, 3), position=(3,), focal=(2,), center=(2,), radial=(3,),
-               tangential=(2,))
 _MIN_DEPTH = 0.1  # [np] metres; what is nearer to the camera, or behind it, has no useful picture
 
 Range = Union[float, Tuple[float, float]]
@@ -177,7 +175,8 @@ class VirtualViewPreprocessor(BaseDataPreprocessor):
     def _stacked(self, inputs: Dict[str, Sequence], body: BodyModel,
                  samples: list) -> Dict[str, Tensor]:
         """The arrays of a batch on the device, sent there in one piece."""
-        shapes = dict(poses=(body.num_joints, 3), betas=(body.num_shapes,), trans=(3,), **_CAMERA)
+        shapes = dict(poses=(body.num_joints, 3), betas=(body.num_shapes,), trans=(3,),
+                      **CAMERA_SHAPES)
         missing = [name for name in shapes if name not in inputs]
         if missing:
             raise ValueError(f'inputs: expected {", ".join(shapes)}, found none of '

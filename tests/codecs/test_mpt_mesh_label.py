@@ -128,3 +128,5 @@ def test_crop_is_needed_with_labels_only():
             joints_valid=np.ones(24), h36m_joints=people['h36m'][0], h36m_valid=np.ones(17),
             betas=people['betas'][0], poses=people['poses'][0], body_valid=1.,
             twists=people['twists'][0], twists_valid=np.ones(23), camera_matrix=np.eye(3))
+    with pytest.raises(ValueError, match='MPTMeshLabel: the sample has joints but no joints_valid'):
+        codec.encode(np.zeros((1, 24, 2)), np.ones((1, 24)), joints=people['joints'][0])

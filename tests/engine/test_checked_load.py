@@ -36,6 +36,17 @@ def test_partial_weights_are_refused(change, message):
         load(model, dict(state_dict=state), advice='Do this.')
 
 
+def test_parts_that_start_anew_and_parts_left_behind():
+    model = nn.ModuleDict(dict(neck=nn.Linear(2, 3), head=nn.Linear(3, 1)))
+    state = {f'head.{k}': v for k, v in model['head'].state_dict().items()}
+    state['head.masking.fill'] = torch.zeros(17)
+    load(model, state, new=['neck.'], left=['head.masking.'])
+    with pytest.raises(ValueError, match='missing: neck.'):
+        load(model, state, left=['head.masking.'])
+    with pytest.raises(ValueError, match='unexpected: head.masking.fill'):
+        load(model, state, new=['neck.'])
+
+
 class _Model(BaseModel):
     def __init__(self, width):
         super().__init__()

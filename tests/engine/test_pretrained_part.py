@@ -62,3 +62,9 @@ def test_weights_of_another_network_are_refused(checkpoint):
         model(other, path).init_weights()
     with pytest.raises(FileNotFoundError):
         model(prefix, 'none.pth').init_weights()
+
+
+def test_an_address_that_cannot_be_reached_is_named():
+    """Port 9 of this machine answers nobody."""
+    with pytest.raises(ConnectionError, match=r'http://127.0.0.1:9/coco.pth cannot be fetched'):
+        model('head', 'http://127.0.0.1:9/coco.pth').init_weights()

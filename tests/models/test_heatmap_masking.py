@@ -66,3 +66,9 @@ def test_wrong_options_are_named():
                              (dict(patch=0), 'at least 1 pixel, found 0')):
         with pytest.raises(ValueError, match=message):
             HeatmapMasking(**options)
+
+
+def test_a_fill_that_would_never_be_used_is_no_parameter():
+    assert not list(HeatmapMasking(ratio=0., fill='learned').parameters())
+    with pytest.raises(ValueError, match="share between 0 and 1, found '0.3'"):
+        HeatmapMasking(ratio='0.3')

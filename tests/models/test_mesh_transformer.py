@@ -142,7 +142,8 @@ def test_long_or_wide_tokens_are_refused(model):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(num_heads=3), '16 channels cannot be split into 3 heads'),
+    (dict(num_heads=3), 'hidden_dims that are multiples of num_heads=3'),
+    (dict(num_layers=0), 'num_layers of at least 1'),
     (dict(hidden_dims=(16, 12)), 'one width per block in each of input_dims, hidden_dims'),
     (dict(output_dims=(8, 5, 3)), r'must equal output_dims\[:-1\]; found \(8, 6\) and \(8, 5\)')])
 def test_sizes_that_do_not_fit(change, message):

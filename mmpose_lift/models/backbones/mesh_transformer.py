@@ -56,6 +56,12 @@ class MeshTransformer(BaseModule):
             raise ValueError('MeshTransformer: each block takes what the one before gives, so '
                              'input_dims[1:] must equal output_dims[:-1]; found '
                              f'{widths["input_dims"][1:]} and {widths["output_dims"][:-1]}')
+        for name, value in dict(num_layers=num_layers, max_tokens=max_tokens).items():
+            if value < 1:
+                raise ValueError(f'MeshTransformer: expected {name} of at least 1, found {value}')
+        if any(width % num_heads for width in hidden_dims):
+            raise ValueError(f'MeshTransformer: expected hidden_dims that are multiples of '
+                             f'num_heads={num_heads}, found {tuple(hidden_dims)}')
         self.blocks = nn.ModuleList(
             MeshTransformerBlock(*dims, num_layers, num_heads, max_tokens, drop_rate,
                                  attn_drop_rate) for dims in zip(*widths.values()))

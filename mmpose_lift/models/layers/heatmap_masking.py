@@ -41,7 +41,9 @@ class HeatmapMasking(nn.Module):
             raise ValueError(f'HeatmapMasking: expected patch of at least 1 pixel, found {patch}')
         self.form, self.patch = form, patch
         self.ratio = check_ratio('HeatmapMasking: ratio', ratio)
-        fill = nn.Parameter(torch.zeros(num_maps, 1, 1)) if fill == 'learned' else None
+        # without anything hidden it would never get a gradient
+        learned = fill == 'learned' and self.ratio > 0
+        fill = nn.Parameter(torch.zeros(num_maps, 1, 1)) if learned else None
         self.register_parameter('fill', fill)
 
     def forward(self, heatmaps: Tensor) -> Tensor:
@@ -84,6 +86,6 @@ def random_subset(batch: int, count: int, ratio: float, device: torch.device) ->
 
 def check_ratio(name: str, ratio: float) -> float:
     """The ratio; ValueError where it is outside [0, 1]."""
-    if not 0 <= ratio <= 1:
-        raise ValueError(f'{name}: expected a share between 0 and 1, found {ratio}')
+    if not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
+        raise ValueError(f'{name}: expected a share between 0 and 1, found {ratio!r}')
     return ratio

@@ -11,7 +11,11 @@ custom_hooks = [
 train_dataloader = {{_base_.pw3d_train}}
 val_dataloader = {{_base_.pw3d_test}}
 test_dataloader = {{_base_.pw3d_test}}
-val_evaluator = dict(protocol='3dpw')
+val_evaluator = dict(
+    protocol='3dpw',
+    joints_from_mesh=True,
+    gendered_body_models=dict(
+        male='data/body_models/SMPL_MALE.npz', female='data/body_models/SMPL_FEMALE.npz'))
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=5, val_interval=1)
 param_scheduler = [
