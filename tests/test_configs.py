@@ -64,6 +64,15 @@ def test_parts_fit(name):
         metric = METRICS.build(dict(evaluator))
         if type(metric).__module__.startswith('mmpose_lift.'):
             assert metric.default_prefix == ''
+    if all(options.type == 'BodyMotionDataset' for options in datasets):
+        # what is drawn is what the head takes, of the body that it gives and that is scored
+        views, head = config.model.data_preprocessor, config.model.head
+        assert views.heatmap_size == config.model.backbone.size == head.input_size
+        channels = 1 if views.get('input') == 'mask' else 17
+        assert channels == config.model.backbone.channels == head.in_channels
+        bodies = [views.body_model, head.body_model, *(e.body_model for e in evaluators)]
+        assert all(body == bodies[0] for body in bodies)
+        return
     # the codec of the pipelines is that of the head, where a head decodes
     codecs = [t.encoder for options in datasets for t in options.pipeline
               if t.type == 'GenerateTarget']
@@ -144,6 +153,33 @@ def test_mesh_recipes(name):
     assert (head.d_model, head.layer_width, head.num_blocks, head.num_layers, head.num_heads) == (
         512, 512, 6, 3, 8) and config.model.test_cfg.flip_test
     assert 'compat_joint23' not in head  # the default, as in the public code
+
+
+@pytest.mark.parametrize('name, epochs, layout', [
+    ('mpt_pretrain.py', 10, None), ('mpt_mix.py', 80, 'h36m'),
+    ('body_3d_mesh/mpt/mix/img-mesh_mpt-higherhrnet-w48_16xb32-5e_3dpw.py', 5, '3dpw')])
+def test_mpt_recipes(name, epochs, layout):
+    """Sections 2 and 5 of the supplement."""
+    config = Config.fromfile(ROOT / 'configs' / name)
+    transformer = config.model.head.transformer
+    assert tuple(transformer.hidden_dims) == (1024, 256, 64)
+    assert (transformer.num_layers, transformer.num_heads) == (4, 4)
+    assert dict(config.optim_wrapper.optimizer) == dict(type='Adam', lr=2e-4)
+    assert config.train_cfg.max_epochs == epochs
+    warmup, decay = config.param_scheduler
+    assert (warmup.begin, warmup.end, decay.begin, decay.end) == (
+        0, epochs / 10, epochs / 10, epochs)
+    assert warmup.convert_to_iter_based and decay.convert_to_iter_based and decay.end_factor == 0
+    test = config.test_dataloader.dataset
+    if layout is None:
+        assert config.train_dataloader.dataset.num_samples == 2_000_000
+        assert test.views == 'unseen' and test.all_views
+    else:
+        assert test.layout == layout and config.test_evaluator.root == 'hips'
+        assert config.load_from and config.model.head.masking is None
+    if layout == '3dpw':
+        assert config.test_evaluator.joints_from_mesh
+        assert set(config.test_evaluator.gendered_body_models) == {'male', 'female'}
 
 
 def test_uplift_parameter_counts():
