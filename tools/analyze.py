@@ -246,7 +246,7 @@ def draw_pose_maps(args, config, model):
     if args.image:
         people = [pose_maps.picture_maps(config, model, args.image, args.bbox)]
     else:
-        people = pose_maps.test_maps(config, model, args.samples)
+        people = pose_maps.dataset_maps(config, model, args.samples)
     pose_maps.write_pose_maps(args.out, people)
     print(f'maps of {", ".join(person.name for person in people)}; wrote {args.out}')
 

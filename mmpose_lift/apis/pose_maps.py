@@ -21,7 +21,7 @@ from ..visualization.pose_maps import draw_pose_maps, stack_pictures
 from ..visualization.video_writer import write_picture
 from .command_line import load_weights
 
-__all__ = ['PoseMaps', 'load_model', 'picture_maps', 'test_maps', 'write_pose_maps']
+__all__ = ['PoseMaps', 'load_model', 'picture_maps', 'dataset_maps', 'write_pose_maps']
 
 
 class PoseMaps(NamedTuple):
@@ -54,7 +54,7 @@ def load_model(config: Config, checkpoint: Optional[str] = None,
     return model.to(device or get_device()).eval()
 
 
-def test_maps(config: Config, model: nn.Module, count: int) -> List[PoseMaps]:
+def dataset_maps(config: Config, model: nn.Module, count: int) -> List[PoseMaps]:
     """Maps of people that lie evenly over the test set of a config.
 
     Args:

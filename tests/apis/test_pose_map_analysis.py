@@ -53,7 +53,7 @@ def test_the_maps_are_the_input_of_the_head(config):
     seen = []
     forward = model.head.forward
     model.head.forward = lambda feats: seen.append(feats) or forward(feats)
-    people = pose_maps.test_maps(config, model, 2)
+    people = pose_maps.dataset_maps(config, model, 2)
     assert [person.name for person in people] == ['000000.jpg', '000005.jpg']
     assert people[0].map_names == list(get_skeleton('coco').joint_names)
     assert people[0].picture.shape == (64, 64, 3) and people[0].picture.dtype == np.uint8
@@ -62,20 +62,20 @@ def test_the_maps_are_the_input_of_the_head(config):
         data_samples=[]), False)
     model(batch['inputs'], None, mode='tensor')
     np.testing.assert_allclose(seen[0].detach(), np.stack([p.maps for p in people]), atol=1e-6)
-    assert len(pose_maps.test_maps(config, model, 99)) == 6
+    assert len(pose_maps.dataset_maps(config, model, 99)) == 6
 
 
 def test_a_2d_network_of_its_own_and_models_without_maps(config):
     config.model = dict(config.model, type='TopdownPoseEstimator', head=POSE_HEAD, neck=None)
-    person, = pose_maps.test_maps(config, pose_maps.load_model(config, device='cpu'), 1)
+    person, = pose_maps.dataset_maps(config, pose_maps.load_model(config, device='cpu'), 1)
     assert person.maps.shape == (17, 2, 2) and person.map_names[3] == 'map 3'
     config.model.head.out_channels = 24
-    person, = pose_maps.test_maps(config, pose_maps.load_model(config, device='cpu'), 1)
+    person, = pose_maps.dataset_maps(config, pose_maps.load_model(config, device='cpu'), 1)
     assert person.map_names == list(get_skeleton('smpl').joint_names)  # those of the data set
     config.model.head = dict(type='RegressionHead', in_channels=64, num_joints=17)
     config.model.neck = dict(type='GlobalAveragePooling')
     with pytest.raises(ValueError, match='expected one whose head sees maps.*RegressionHead'):
-        pose_maps.test_maps(config, pose_maps.load_model(config, device='cpu'), 1)
+        pose_maps.dataset_maps(config, pose_maps.load_model(config, device='cpu'), 1)
 
 
 def test_heatmaps_drawn_from_motion(config):
@@ -85,7 +85,7 @@ def test_heatmaps_drawn_from_motion(config):
                                heatmap_size=28))
     config.test_dataloader.dataset = dict(type='BodyMotionDataset', procedural=20, test_mode=True)
     model = pose_maps.load_model(config, device='cpu')
-    person, _ = pose_maps.test_maps(config, model, 2)
+    person, _ = pose_maps.dataset_maps(config, model, 2)
     assert person.maps.shape == (17, 28, 28) and person.picture is None
     assert 0.8 < person.maps.max() <= 1
     with pytest.raises(ValueError, match='a.jpg: the model of this config works on maps alone'):
