@@ -108,7 +108,7 @@ def check_deepspeed() -> None:
         raise ImportError(
             "strategy: this config trains with DeepSpeed, which is not installed; install it with "
             f"'{INSTALL}' (on Linux, after PyTorch), or train with the config that this one is "
-            'based on: plain data parallelism and mixed precision (--amp)')
+            'based on: plain data parallelism and mixed precision')
     found = version('deepspeed')
     if not digit_version(FROM) <= digit_version(found) < digit_version(BELOW):
         raise ImportError(f'strategy: DeepSpeed {found} is installed, and MMEngine 0.10 works with '

@@ -57,6 +57,7 @@ class _Sparse(Shell):
     """A matrix of ``scipy.sparse``, made again from its arrays, whose indices scipy checks."""
 
     state: Dict[str, Any] = {}
+    places: Callable[[Dict[str, Any], Tuple[int, int]], Tuple]  # rows and columns of the values
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         self.state = state
@@ -67,9 +68,6 @@ class _Sparse(Shell):
         state = {name: finish(value) for name, value in self.state.items()}
         shape, data = state['_shape'], state['data']
         return coo_matrix((data, self.places(state, shape)), shape=shape)
-
-    def places(self, state: Dict[str, Any], shape: Tuple[int, int]) -> Tuple:
-        raise NotImplementedError
 
 
 class _Coo(_Sparse):
